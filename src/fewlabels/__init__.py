@@ -1,0 +1,1 @@
+"""Learn to recognise images from a few labelled and many unlabelled ones."""
