@@ -1,0 +1,299 @@
+"""Many image files -> arrays: decoded by a few threads, in bounded memory, damaged ones named.
+
+A format gives each part (train, test, ...) as entries that can be iterated over again; `gather`
+decodes them into one array a part, all of one size. An array over 64 MiB lies in a temporary file
+(already unlinked; TMPDIR says where) that is mapped, so memory does not grow with the images.
+"""
+
+import errno
+import os
+import tempfile
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from fewlabels.errors import DataError
+from fewlabels.images import Damaged, Images, ImageSet
+from fewlabels.progress import say, stage
+from fewlabels.sources.pixels import (
+    DamagedImageError,
+    Options,
+    decode,
+    fit_to_size,
+    shorter_side,
+)
+
+IN_MEMORY = 64 * 2**20  # bytes; an array over this lies in a temporary file
+LARGEST_CHOSEN_SIZE = 96  # pixels; STL-10's, for which the recipes are made
+THREADS = min(4, os.cpu_count() or 1)
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Entry(NamedTuple):
+    """One image file: its name, its content (or how to read it) and its label, if any."""
+
+    name: str
+    data: bytes | Callable[[], bytes]
+    label: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gathered:
+    """What `gather` read.
+
+    parts : the images of each part, all of one size
+    kept : for each part, the positions (int64, increasing) of these images among its entries;
+        where images were damaged, folds must be moved (`beside.read_folds`)
+    n_entries : for each part, how many entries there were
+    """
+
+    parts: dict[str, Images]
+    kept: dict[str, np.ndarray]
+    n_entries: dict[str, int]
+    damaged: tuple[Damaged, ...]
+    notes: tuple[str, ...]
+
+
+class _MixedSizesError(Exception):
+    """Two images of different sizes where no size was asked."""
+
+
+def gather(parts: Mapping[str, Iterable[Entry]], options: Options) -> Gathered:
+    """Decode all parts of a set.
+
+    With `options.size` every image is fitted to it. Without, images of one size (square or not)
+    stay as they are; if sizes are mixed, all are fitted to the most common shorter side (of
+    equally common ones the smallest) or to 96 pixels if that is less, and a note says so.
+
+    Parameters
+    ----------
+    parts : the entries of each part; iterated over once, or up to three times if sizes are mixed
+        and none was asked
+
+    Raises DataError where a part has no image, none that can be decoded, labels on some images
+    only, or with `options.strict` a damaged one; and where the disk of temporary files is full.
+    """
+    try:
+        return _gather(parts, options)
+    except _MixedSizesError:
+        size = _choose_size(parts)
+    note = (
+        f"the images have mixed sizes: each was resized and centre-cropped to {size} x {size} "
+        "(ask for another size with --size)"
+    )
+    say(note)
+    gathered = _gather(parts, replace(options, size=size))
+    return replace(gathered, notes=(note, *gathered.notes))
+
+
+def _gather(parts: Mapping[str, Iterable[Entry]], options: Options) -> Gathered:
+    reader = _Reader(options)
+    images = {part: reader.read(part, entries) for part, entries in parts.items()}
+    for damaged in reader.damaged[:5]:
+        say(f"skipped a damaged image: {damaged.name} {damaged.reason}")
+    if len(reader.damaged) > 5:
+        say(f"skipped {len(reader.damaged):,} damaged images in all")
+    return Gathered(
+        parts=images,
+        kept=reader.kept,
+        n_entries=reader.n_entries,
+        damaged=tuple(reader.damaged),
+        notes=(),
+    )
+
+
+class _Reader:
+    """Reads part after part; remembers the size of the first image and what was damaged."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.shape: tuple[int, ...] | None = None
+        self.damaged: list[Damaged] = []
+        self.kept: dict[str, np.ndarray] = {}
+        self.n_entries: dict[str, int] = {}
+
+    def read(self, part: str, entries: Iterable[Entry]) -> Images:
+        good: list[Entry] = []
+        kept: list[int] = []
+        n_damaged = len(self.damaged)
+        total = len(entries) if isinstance(entries, Sized) else None
+        with stage(f"reading {part}", total=total, unit="images") as advance:
+            pixels = store(self._good(entries, good, kept, advance))
+        if len(pixels) == 0:
+            raise _nothing_read(part, self.damaged[n_damaged:])
+        self.kept[part] = np.array(kept, np.int64)
+        self.n_entries[part] = len(kept) + len(self.damaged) - n_damaged
+        names = tuple(entry.name for entry in good)
+        return Images(pixels=pixels, labels=_labels(part, good), names=names)
+
+    def _good(
+        self,
+        entries: Iterable[Entry],
+        good: list[Entry],
+        kept: list[int],
+        advance: Callable[[int], None],
+    ) -> Iterator[np.ndarray]:
+        """The pixels of the images that can be decoded; `good` and `kept` are filled alongside."""
+        decoded = in_threads(lambda entry: _decode_entry(entry, self.options.size), entries)
+        for position, (entry, pixels) in enumerate(decoded):
+            advance(1)
+            if isinstance(pixels, str):
+                self._skip(Damaged(entry.name, pixels))
+                continue
+            self.shape = self.shape or pixels.shape
+            if pixels.shape != self.shape:
+                raise _MixedSizesError
+            good.append(entry._replace(data=b""))  # the content is not needed any more
+            kept.append(position)
+            yield pixels
+
+    def _skip(self, damaged: Damaged) -> None:
+        if self.options.strict:
+            raise DataError(
+                f"{damaged.name} {damaged.reason}: mend or remove it, or read without --strict "
+                "to skip damaged images"
+            )
+        self.damaged.append(damaged)
+
+
+def _decode_entry(entry: Entry, size: int | None) -> np.ndarray | str:
+    """The pixels, or the reason why there are none."""
+    try:
+        # twice the asked side, so that the resizing has pixels to average over
+        pixels = decode(_content(entry), at_least=None if size is None else 2 * size)
+    except DamagedImageError as error:
+        return str(error)
+    return pixels if size is None else fit_to_size(pixels, size)
+
+
+def _content(entry: Entry) -> bytes:
+    if isinstance(entry.data, bytes):
+        return entry.data
+    try:
+        return entry.data()
+    except OSError as error:
+        raise DamagedImageError(f"cannot be read ({error.strerror or error})") from error
+
+
+def _choose_size(parts: Mapping[str, Iterable[Entry]]) -> int:
+    """The most common shorter side, the smallest of equally common ones; at most 96 pixels."""
+    sides: Counter[int] = Counter()
+    for part, entries in parts.items():
+        with stage(f"measuring {part}", unit="images") as advance:
+            for _, side in in_threads(_shorter_side, entries):
+                advance(1)
+                if side is not None:
+                    sides[side] += 1
+    most_common = min(sides, key=lambda side: (-sides[side], side))
+    return min(most_common, LARGEST_CHOSEN_SIZE)
+
+
+def _shorter_side(entry: Entry) -> int | None:
+    try:
+        return shorter_side(_content(entry))
+    except DamagedImageError:
+        return None
+
+
+def _nothing_read(part: str, damaged: list[Damaged]) -> DataError:
+    if not damaged:
+        return DataError(f"the part {part!r} holds no images: add some or remove it")
+    first = damaged[0]
+    return DataError(
+        f"none of the {len(damaged):,} images of {part!r} can be read; the first, {first.name}, "
+        f"{first.reason}: fetch or save them again"
+    )
+
+
+def _labels(part: str, entries: list[Entry]) -> np.ndarray | None:
+    labels = [entry.label for entry in entries]
+    if all(label is None for label in labels):
+        return None
+    for entry in entries:
+        if entry.label is None:
+            raise DataError(
+                f"{entry.name} has no label, others of {part!r} have one: "
+                "label it, or move it to the unlabeled images"
+            )
+    return np.array(labels, np.int64)
+
+
+def in_threads(
+    function: Callable[[Item], Result], items: Iterable[Item]
+) -> Iterator[tuple[Item, Result]]:
+    """Each item with its result, in order; only a few items are taken ahead of the last result."""
+    waiting: deque[tuple[Item, Future[Result]]] = deque()
+    with ThreadPoolExecutor(THREADS) as pool:
+        for item in items:
+            waiting.append((item, pool.submit(function, item)))
+            if len(waiting) > 8 * THREADS:
+                first, result = waiting.popleft()
+                yield first, result.result()
+        while waiting:
+            first, result = waiting.popleft()
+            yield first, result.result()
+
+
+def store(images: Iterable[np.ndarray]) -> np.ndarray:
+    """Images of one shape as one uint8 array (n_images, *shape); of shape (0,) without images.
+
+    Up to 64 MiB it is in memory. A larger one is a memory map of an unlinked temporary file, in
+    copy-on-write mode: whoever writes to it by mistake changes a private copy.
+
+    Raises DataError where the disk is full.
+    """
+    count = 0
+    shape: tuple[int, ...] = ()
+    with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY) as file:
+        try:
+            for image in images:
+                file.write(np.ascontiguousarray(image).data)
+                count, shape = count + 1, image.shape
+            file.flush()
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise DataError(
+                f"the disk of temporary files ({tempfile.gettempdir()}) is full after {count:,} "
+                f"images of {shape}: free some space, let TMPDIR name a folder on another disk, "
+                "or read with a smaller --size"
+            ) from None
+        if file.tell() > IN_MEMORY:
+            return np.memmap(file, np.uint8, mode="c", shape=(count, *shape))
+        file.seek(0)
+        return np.frombuffer(bytearray(file.read()), np.uint8).reshape(count, *shape)
+
+
+def resized(image_set: ImageSet, size: int) -> ImageSet:
+    """The set with every image fitted to `size`; the same set where it has that size already."""
+    if image_set.train.size == (size, size):
+        return image_set
+    height, width = image_set.train.size
+    note = f"each image was resized and centre-cropped from {height} x {width} to {size} x {size}"
+    say(note)
+    parts = {part: _resized(part, images, size) for part, images in image_set.parts().items()}
+    return replace(
+        image_set,
+        train=parts["train"],
+        validation=parts.get("validation"),
+        test=parts.get("test"),
+        unlabeled=parts.get("unlabeled"),
+        notes=(*image_set.notes, note),
+    )
+
+
+def _resized(part: str, images: Images, size: int) -> Images:
+    with stage(f"resizing {part}", total=len(images), unit="images") as advance:
+
+        def fitted() -> Iterator[np.ndarray]:
+            for _, pixels in in_threads(lambda image: fit_to_size(image, size), images.pixels):
+                advance(1)
+                yield pixels
+
+        return replace(images, pixels=store(fitted()))
