@@ -1,18 +1,13 @@
 """Many image files -> arrays: decoded by a few threads, in bounded memory, damaged ones named.
 
 A format gives each part (train, test, ...) as entries that can be iterated over again; `gather`
-decodes them into one array a part, all of one size. An array over 64 MiB lies in a temporary file
-(already unlinked; TMPDIR says where) that is mapped, so memory does not grow with the images.
+decodes them into one array a part, all of one size.
 """
 
-import errno
-import os
-import tempfile
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,13 +21,9 @@ from fewlabels.sources.pixels import (
     fit_to_size,
     shorter_side,
 )
+from fewlabels.sources.storing import in_threads, store
 
-IN_MEMORY = 64 * 2**20  # bytes; an array over this lies in a temporary file
 LARGEST_CHOSEN_SIZE = 96  # pixels; STL-10's, for which the recipes are made
-THREADS = min(4, os.cpu_count() or 1)
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 class Entry(NamedTuple):
@@ -222,52 +213,6 @@ def _labels(part: str, entries: list[Entry]) -> np.ndarray | None:
                 "label it, or move it to the unlabeled images"
             )
     return np.array(labels, np.int64)
-
-
-def in_threads(
-    function: Callable[[Item], Result], items: Iterable[Item]
-) -> Iterator[tuple[Item, Result]]:
-    """Each item with its result, in order; only a few items are taken ahead of the last result."""
-    waiting: deque[tuple[Item, Future[Result]]] = deque()
-    with ThreadPoolExecutor(THREADS) as pool:
-        for item in items:
-            waiting.append((item, pool.submit(function, item)))
-            if len(waiting) > 8 * THREADS:
-                first, result = waiting.popleft()
-                yield first, result.result()
-        while waiting:
-            first, result = waiting.popleft()
-            yield first, result.result()
-
-
-def store(images: Iterable[np.ndarray]) -> np.ndarray:
-    """Images of one shape as one uint8 array (n_images, *shape); of shape (0,) without images.
-
-    Up to 64 MiB it is in memory. A larger one is a memory map of an unlinked temporary file, in
-    copy-on-write mode: whoever writes to it by mistake changes a private copy.
-
-    Raises DataError where the disk is full.
-    """
-    count = 0
-    shape: tuple[int, ...] = ()
-    with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY) as file:
-        try:
-            for image in images:
-                file.write(np.ascontiguousarray(image).data)
-                count, shape = count + 1, image.shape
-            file.flush()
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-            raise DataError(
-                f"the disk of temporary files ({tempfile.gettempdir()}) is full after {count:,} "
-                f"images of {shape}: free some space, let TMPDIR name a folder on another disk, "
-                "or read with a smaller --size"
-            ) from None
-        if file.tell() > IN_MEMORY:
-            return np.memmap(file, np.uint8, mode="c", shape=(count, *shape))
-        file.seek(0)
-        return np.frombuffer(bytearray(file.read()), np.uint8).reshape(count, *shape)
 
 
 def resized(image_set: ImageSet, size: int) -> ImageSet:
