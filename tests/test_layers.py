@@ -1,0 +1,104 @@
+"""The architecture, kept by a test: imports point down, files stay short, rooms have a job.
+
+A file imports only from lower layers or from its own room. A room is one string of the table: the
+files of a folder (`sources/`), or files that belong together (`graph graph_files`).
+To add a file: write its name (without .py) into the room it belongs to, or as a room of its own.
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import fewlabels
+
+LAYERS: tuple[tuple[str, ...], ...] = (
+    ("errors", "progress"),
+    (
+        "images",
+        "graph graph_checks graph_files drawing",
+        "kmeans",
+        "copies",
+        "augment",
+    ),
+    ("sources/", "patches", "layers"),
+    ("architectures", "heads", "features"),
+    ("ways/",),
+    ("recipes", "model"),
+    ("protocol", "figures", "report/", "runs"),
+    ("estimators", "cli", "terminal", "__init__", "__main__"),
+)
+TOP = len(LAYERS) - 1  # files of the top layer may import one another
+MAX_LINES = 300
+NO_JOB = {"utils", "util", "common", "helpers", "helper", "manager", "handler", "misc"}
+
+SOURCE = Path(fewlabels.__file__).parent
+FILES = {path.relative_to(SOURCE).with_suffix("").as_posix(): path for path in SOURCE.rglob("*.py")}
+
+
+def place(file: str) -> tuple[int, str] | None:
+    """(layer, room) of a file such as `graph` or `sources/made`; None if the table lacks it."""
+    for layer, rooms in enumerate(LAYERS):
+        for room in rooms:
+            if file in room.split() or (room.endswith("/") and file.startswith(room)):
+                return layer, room
+    return None
+
+
+def imported(text: str) -> Iterator[str]:
+    """Names of the package's files that a source text imports, also inside functions."""
+    for part in ast.walk(ast.parse(text)):
+        if isinstance(part, ast.Import):
+            modules = [alias.name for alias in part.names]
+        elif isinstance(part, ast.ImportFrom):
+            assert not part.level, "imports are absolute: from fewlabels.x import y"
+            deeper = [f"{part.module}.{alias.name}" for alias in part.names]
+            modules = [name if as_file(name) in FILES else str(part.module) for name in deeper]
+        else:
+            continue
+        yield from (as_file(module) for module in modules if module.split(".")[0] == "fewlabels")
+
+
+def as_file(module: str) -> str:
+    """`fewlabels.sources.made` -> `sources/made`; a package is its `__init__`."""
+    file = "/".join(module.split(".")[1:])
+    return "/".join(filter(None, (file, "__init__"))) if (SOURCE / file).is_dir() else file
+
+
+def refused(file: str, text: str) -> list[str]:
+    layer, room = place(file) or (TOP, "")
+    others = [(used, place(used)) for used in imported(text)]
+    return [
+        f"{file} (layer {layer}) must not import {used} (layer {where[0]})"
+        for used, where in others
+        if where and where[0] >= layer and where[1] != room and layer != TOP
+    ]
+
+
+@pytest.mark.parametrize("file", sorted(FILES))
+def test_a_file_has_a_place_in_the_table(file: str):
+    assert place(file), f"{file} has no layer: add it to LAYERS in {Path(__file__).name}"
+
+
+@pytest.mark.parametrize("file", sorted(FILES))
+def test_imports_point_down(file: str):
+    assert [] == refused(file, FILES[file].read_text(encoding="utf-8"))
+
+
+def test_an_import_that_points_up_is_seen():
+    text = "def f():\n    from fewlabels.report import page\n    import fewlabels.errors"
+
+    assert 1 == len(refused("images", text))
+    assert [] == refused("cli", text)
+
+
+@pytest.mark.parametrize("file", sorted(FILES))
+def test_a_file_can_be_read_in_one_go(file: str):
+    n_lines = len(FILES[file].read_text(encoding="utf-8").splitlines())
+
+    assert n_lines <= MAX_LINES, f"{file} has {n_lines} lines: split it by job"
+
+
+def test_every_room_is_named_after_its_job():
+    assert [] == [file for file in FILES if set(file.split("/")) & NO_JOB]
