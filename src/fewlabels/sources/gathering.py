@@ -27,24 +27,26 @@ LARGEST_CHOSEN_SIZE = 96  # pixels; STL-10's, for which the recipes are made
 
 
 class Entry(NamedTuple):
-    """One image file: its name, its content (or how to read it) and its label, if any."""
+    """One image file: its name, its content (or how to read it) and its class name, if any."""
 
     name: str
     data: bytes | Callable[[], bytes]
-    label: int | None = None
+    class_name: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gathered:
     """What `gather` read.
 
-    parts : the images of each part, all of one size
+    parts : the images of each part, all of one size, labels as indices into `class_names`
+    class_names : as given, or those of the training images, sorted (as numbers if all are)
     kept : for each part, the positions (int64, increasing) of these images among its entries;
         where images were damaged, folds must be moved (`beside.read_folds`)
     n_entries : for each part, how many entries there were
     """
 
     parts: dict[str, Images]
+    class_names: tuple[str, ...]
     kept: dict[str, np.ndarray]
     n_entries: dict[str, int]
     damaged: tuple[Damaged, ...]
@@ -55,8 +57,12 @@ class _MixedSizesError(Exception):
     """Two images of different sizes where no size was asked."""
 
 
-def gather(parts: Mapping[str, Iterable[Entry]], options: Options) -> Gathered:
-    """Decode all parts of a set.
+def gather(
+    parts: Mapping[str, Iterable[Entry]],
+    options: Options,
+    class_names: tuple[str, ...] | None = None,
+) -> Gathered:
+    """Decode all parts of a set; the part `train` gives the classes where no names are given.
 
     With `options.size` every image is fitted to it. Without, images of one size (square or not)
     stay as they are; if sizes are mixed, all are fitted to the most common shorter side (of
@@ -67,11 +73,12 @@ def gather(parts: Mapping[str, Iterable[Entry]], options: Options) -> Gathered:
     parts : the entries of each part; iterated over once, or up to three times if sizes are mixed
         and none was asked
 
-    Raises DataError where a part has no image, none that can be decoded, labels on some images
-    only, or with `options.strict` a damaged one; and where the disk of temporary files is full.
+    Raises DataError where a part has no image, none that can be decoded, classes on some images
+    only or outside the class names, or with `options.strict` a damaged one; and where the disk of
+    temporary files is full.
     """
     try:
-        return _gather(parts, options)
+        return _gather(parts, options, class_names)
     except _MixedSizesError:
         size = _choose_size(parts)
     note = (
@@ -79,12 +86,14 @@ def gather(parts: Mapping[str, Iterable[Entry]], options: Options) -> Gathered:
         "(ask for another size with --size)"
     )
     say(note)
-    gathered = _gather(parts, replace(options, size=size))
+    gathered = _gather(parts, replace(options, size=size), class_names)
     return replace(gathered, notes=(note, *gathered.notes))
 
 
-def _gather(parts: Mapping[str, Iterable[Entry]], options: Options) -> Gathered:
-    reader = _Reader(options)
+def _gather(
+    parts: Mapping[str, Iterable[Entry]], options: Options, class_names: tuple[str, ...] | None
+) -> Gathered:
+    reader = _Reader(options, class_names)
     images = {part: reader.read(part, entries) for part, entries in parts.items()}
     for damaged in reader.damaged[:5]:
         say(f"skipped a damaged image: {damaged.name} {damaged.reason}")
@@ -92,6 +101,7 @@ def _gather(parts: Mapping[str, Iterable[Entry]], options: Options) -> Gathered:
         say(f"skipped {len(reader.damaged):,} damaged images in all")
     return Gathered(
         parts=images,
+        class_names=reader.class_names or (),
         kept=reader.kept,
         n_entries=reader.n_entries,
         damaged=tuple(reader.damaged),
@@ -100,10 +110,11 @@ def _gather(parts: Mapping[str, Iterable[Entry]], options: Options) -> Gathered:
 
 
 class _Reader:
-    """Reads part after part; remembers the size of the first image and what was damaged."""
+    """Reads part after part; remembers the classes, the first image's size, what was damaged."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, class_names: tuple[str, ...] | None) -> None:
         self.options = options
+        self.class_names = class_names
         self.shape: tuple[int, ...] | None = None
         self.damaged: list[Damaged] = []
         self.kept: dict[str, np.ndarray] = {}
@@ -120,8 +131,10 @@ class _Reader:
             raise _nothing_read(part, self.damaged[n_damaged:])
         self.kept[part] = np.array(kept, np.int64)
         self.n_entries[part] = len(kept) + len(self.damaged) - n_damaged
-        names = tuple(entry.name for entry in good)
-        return Images(pixels=pixels, labels=_labels(part, good), names=names)
+        if self.class_names is None and part == "train":
+            self.class_names = sorted_names({entry.class_name or "" for entry in good})
+        labels = _labels(part, good, self.class_names or ())
+        return Images(pixels=pixels, labels=labels, names=tuple(entry.name for entry in good))
 
     def _good(
         self,
@@ -202,17 +215,30 @@ def _nothing_read(part: str, damaged: list[Damaged]) -> DataError:
     )
 
 
-def _labels(part: str, entries: list[Entry]) -> np.ndarray | None:
-    labels = [entry.label for entry in entries]
-    if all(label is None for label in labels):
+def sorted_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Class names in order: as numbers if all are numbers, else as text."""
+    found = sorted(names)
+    return tuple(sorted(found, key=int) if all(name.isdecimal() for name in found) else found)
+
+
+def _labels(part: str, entries: list[Entry], class_names: tuple[str, ...]) -> np.ndarray | None:
+    """The label of each entry, None where none has a class."""
+    if all(entry.class_name is None for entry in entries):
         return None
+    label_of: dict[str | None, int] = {name: label for label, name in enumerate(class_names)}
     for entry in entries:
-        if entry.label is None:
+        if entry.class_name is None:
             raise DataError(
                 f"{entry.name} has no label, others of {part!r} have one: "
                 "label it, or move it to the unlabeled images"
             )
-    return np.array(labels, np.int64)
+        if entry.class_name not in label_of:
+            raise DataError(
+                f"{entry.name} ({part}) is of class {entry.class_name!r}, which is none of the "
+                f"{len(class_names)} classes ({', '.join(class_names[:10])}): add training images "
+                "of that class and its name, or remove it"
+            )
+    return np.array([label_of[entry.class_name] for entry in entries], np.int64)
 
 
 def resized(image_set: ImageSet, size: int) -> ImageSet:
