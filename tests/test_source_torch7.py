@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from torch7_writer import Writer, pictures, save
 
 from fewlabels.errors import DataError
 from fewlabels.images import ImageSet, as_float
 from fewlabels.sources import storing, torch7
 from fewlabels.sources.pixels import Options
+from torch7_writer import Writer, pictures, save
 
 
 def read(folder: Path) -> ImageSet:

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch7_writer import CLASS_OF, Writer, pictures, save
 
 from fewlabels.errors import DataError
 from fewlabels.sources import torch7
 from fewlabels.sources.pixels import Options
 from fewlabels.sources.torch7_objects import load
+from torch7_writer import CLASS_OF, Writer, pictures, save
 
 
 def test_every_kind_of_value_is_read(tmp_path):
