@@ -5,10 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from fewlabels.images import ImageSet
 from fewlabels.sources import made
 from fewlabels.sources.pixels import Options
+
+# a test that is slow because the machine is shared has not failed
+settings.register_profile("fewlabels", deadline=None)
+settings.load_profile("fewlabels")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -123,7 +123,7 @@ def test_an_object_covers_the_area_of_its_formula(name: str, area: float):
     assert area == pytest.approx(inside.mean() * 9, rel=0.01)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.sampled_from([*shapes.OBJECTS]), st.integers(0, 1000))
 def test_objects_end_within_one_and_a_half_of_their_scale(name, seed):
     axis = shapes._axis(64) * 1.5

@@ -1,0 +1,1 @@
+"""Findings -> one self-contained page: `findings` says what a page shows, `page` writes it."""

@@ -1,0 +1,249 @@
+"""The page: what it says, what it leaves out, and that it stays one safe file."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fewlabels.errors import DataError
+from fewlabels.images import Damaged
+from fewlabels.report import page
+from fewlabels.report.findings import (
+    ClassScore,
+    Confusion,
+    Findings,
+    Mistake,
+    class_scores,
+    flat_settings,
+    wilson_interval,
+    worst_confusions,
+)
+
+CONFUSION = np.array([[8, 2, 0], [1, 9, 0], [3, 0, 7]])
+NAMES = ("cat", "dog", "fox")
+EVIL = '<script>alert("1")</script>&'
+
+
+class Elements(HTMLParser):
+    """The tags of a page with their attributes, and a check that all are closed."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.found if name == tag]
+
+
+@pytest.fixture
+def findings() -> Findings:
+    pixels = np.zeros((3, 8, 8), np.uint8)
+    return Findings(
+        source="photos",
+        recipe="kmeans-1",
+        class_names=NAMES,
+        scores={
+            "accuracy": 24 / 30,
+            "n_test": 30,
+            "confusion": CONFUSION.tolist(),
+            "labels_only_accuracy": 0.7,
+            "n_leaked": 3,
+            "accuracy_clean": 0.79,
+            "calibration_error": 0.05,
+            "seconds": {"clustering": 65.0},
+            "peak_memory_mib": 1234.5,
+            "seed": 7,
+            "commit": "abc123",
+        },
+        n_labelled=1000,
+        n_unlabeled=20000,
+        filters=np.random.default_rng(0).normal(size=(10, 3, 6, 6)),
+        mistakes=[
+            Mistake(pixels=pixels, truth="cat", answer=EVIL, probability=0.4, name="a.jpg"),
+            Mistake(pixels=pixels, truth="fox", answer="cat", probability=0.9, name="b.jpg"),
+        ],
+        graph_svg="<svg xmlns='http://www.w3.org/2000/svg'><text>image</text></svg>",
+        graph_text="image -> encode",
+        settings={"filters": {"n_filters": 1600}},
+        versions={"torch": "2.13.0"},
+        command="fewlabels fit photos --recipe kmeans-1",
+        notes=("resized to 96 x 96",),
+        damaged=(Damaged("x.jpg", "is truncated"),),
+    )
+
+
+def test_the_page_says_what_came_out(findings: Findings):
+    text = page.render(findings).replace("\u00a0", " ").replace("&nbsp;", " ")
+
+    for said in (
+        "80.0 %</strong>",
+        "30 test images answered correctly",
+        "1,000 labelled and 20,000 unlabelled images",
+        "<b>62.7 %</b> and <b>90.5 %</b>",  # Wilson, 24 of 30, by hand
+        "worth +10.0 points",
+        "accuracy is 79.0 %",
+        "<b>fox</b> taken for <b>cat</b> (3)",
+        "90 % of 10",
+        "1 min 05 s",
+        "filters.n_filters</th><td>1600",
+        "1,234 MiB",
+        "fewlabels fit photos --recipe kmeans-1",
+        "resized to 96 x 96",
+        "x.jpg</th><td>is truncated",
+        "Seed 7",
+        "abc123",
+    ):
+        assert said in text
+
+
+def test_the_page_is_one_file_without_scripts_or_addresses(findings: Findings):
+    html = page.render(findings)
+    elements = Elements(html)
+
+    assert [] == elements.open
+    assert [] == elements.all("script") + elements.all("link") + elements.all("iframe")
+    assert {"data"} == {image["src"].split(":")[0] for image in elements.all("img")}
+    assert all(image["alt"] for image in elements.all("img"))
+    assert [] == re.findall(r"https?://|url\(|@import", html)
+    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    assert policy in [meta.get("content") for meta in elements.all("meta")]
+
+
+@settings(max_examples=30)
+@given(name=st.text())
+def test_class_names_are_text_whatever_they_hold(name):
+    findings = Findings(
+        source=name,
+        recipe=name,
+        class_names=(name, EVIL),
+        notes=(EVIL,),
+        mistakes=[
+            Mistake(
+                pixels=np.zeros((3, 2, 2), np.uint8),
+                truth=name,
+                answer=EVIL,
+                probability=1,
+                name=name,
+            )
+        ],
+        graph_text=EVIL,
+        command=name,
+        settings={name: EVIL},
+        damaged=[Damaged(name, EVIL)],
+    )
+    elements = Elements(page.render(findings))
+
+    assert [] == elements.all("script")
+    assert [] == elements.open
+
+
+def test_the_most_confident_mistake_stands_first(findings: Findings):
+    html = page.render(findings)
+
+    assert html.index("b.jpg") < html.index("a.jpg")
+
+
+def test_only_the_most_confident_mistakes_are_shown():
+    pixels = np.zeros((3, 2, 2), np.uint8)
+    mistakes = [
+        Mistake(pixels=pixels, truth="a", answer="b", probability=p / 99) for p in range(99)
+    ]
+    html = page.render(Findings(source="s", recipe="r", class_names="ab", mistakes=mistakes))
+
+    assert page.N_MISTAKES == html.count("<img ")
+
+
+def test_without_test_labels_the_page_says_that_there_is_no_score():
+    html = page.render(Findings(source="photos", recipe="kmeans-1", class_names=NAMES))
+
+    assert "There is no score" in html and "no labelled test" in html
+    assert "<img" not in html and "How it was made" not in html
+
+
+def test_a_written_page_replaces_the_old_one_whole(findings: Findings, tmp_path: Path):
+    path = tmp_path / "report.html"
+    path.write_text("old")
+
+    assert path == page.write(findings, path)
+    assert [path] == list(tmp_path.iterdir())
+    assert path.read_text(encoding="utf-8") == page.render(findings)
+
+
+def test_a_page_that_cannot_be_written_leaves_the_old_one(findings, tmp_path, monkeypatch):
+    path = tmp_path / "report.html"
+    path.write_text("old")
+
+    def full(self, *args, **kwargs):
+        self.touch()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(DataError, match=r"No space left on device.*free some space"):
+        page.write(findings, path)
+    assert [path] == list(tmp_path.iterdir())
+    assert "old" == path.read_text()
+
+
+def test_wilson_interval_is_that_of_the_textbook():
+    # Newcombe, Statistics in Medicine 17, 857-872, 1998, table I, method 3
+    for (right, images), expected in {
+        (81, 263): (0.2553, 0.3662),
+        (15, 148): (0.0624, 0.1605),
+        (0, 20): (0.0, 0.1611),
+        (1, 29): (0.0061, 0.1718),
+    }.items():
+        assert expected == pytest.approx(wilson_interval(right, images), abs=5e-5)
+
+
+@given(st.integers(1, 10_000), st.floats(0, 1))
+def test_wilson_interval_holds_the_rate_and_mirrors(n_images, share):
+    right = round(share * n_images)
+    low, high = wilson_interval(right, n_images)
+
+    assert 0 <= low <= right / n_images + 1e-12 and right / n_images - 1e-12 <= high <= 1
+    assert (1 - high, 1 - low) == pytest.approx(wilson_interval(n_images - right, n_images))
+
+
+def test_classes_stand_from_best_to_worst_and_those_without_images_are_left_out():
+    confusion = np.array([[1, 3, 0], [0, 4, 0], [0, 0, 0]])
+
+    assert [ClassScore("dog", 4, 4), ClassScore("cat", 1, 4)] == class_scores(confusion, NAMES)
+
+
+def test_worst_confusions_name_the_true_class_first():
+    assert [
+        Confusion("fox", "cat", 3),
+        Confusion("cat", "dog", 2),
+        Confusion("dog", "cat", 1),
+    ] == worst_confusions(CONFUSION, NAMES)
+
+
+def test_a_confusion_matrix_of_another_size_is_refused():
+    with pytest.raises(ValueError, match="3 classes need"):
+        Findings(source="s", recipe="r", class_names=NAMES, scores={"confusion": [[1]]})
+
+
+def test_settings_are_named_as_the_command_line_takes_them():
+    assert {"filters.size": "6", "seed": "0"} == flat_settings({"filters": {"size": 6}, "seed": 0})
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.04, "0.0 s"), (59.94, "59.9 s"), (59.96, "1 min 00 s"), (3725, "1 h 02 min")],
+)
+def test_durations_are_in_the_unit_of_a_person(seconds, text):
+    assert text == page.duration(seconds).replace("\u00a0", " ")
