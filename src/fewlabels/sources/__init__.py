@@ -17,6 +17,7 @@ from types import ModuleType
 
 from fewlabels.errors import DataError
 from fewlabels.images import ImageSet
+from fewlabels.sources import folders, shards, stl10, torch7
 from fewlabels.sources.gathering import resized
 from fewlabels.sources.pixels import Options
 
@@ -53,14 +54,13 @@ def read(
 
 
 def _named() -> dict[str, Callable[[Options], ImageSet]]:
+    # only here, as they load scikit-learn and pooch, which a folder does without
     from fewlabels.sources import download, made
 
     return {"stl10": download.stl10, "digits": made.digits, "shapes": made.shapes}
 
 
 def _format_of(path: Path) -> ModuleType:
-    from fewlabels.sources import folders, shards, stl10, torch7
-
     if not path.exists():
         raise DataError(
             f"{path} does not exist: give a folder of images ({LAYOUTS}), "

@@ -26,7 +26,6 @@ from fewlabels.sources.gathering import Entry, gather
 from fewlabels.sources.pixels import Options
 
 ARCHIVE = re.compile(r"(?P<part>[a-z]+)(-(?P<number>\d+))?\.(tar|tar\.gz|tgz|tar\.xz)")
-BLOCK = 512  # bytes, of which a tar archive is a row
 OPENERS: dict[str, Callable] = {".gz": gzip.open, ".tgz": gzip.open, ".xz": lzma.open}
 
 
@@ -162,6 +161,8 @@ def _members(archive: Path) -> Iterator[Member]:
                 content = members.extractfile(info) if info.isfile() else None
                 if content or info.issym() or info.islnk():
                     yield Member(PurePosixPath(info.name), content.read() if content else None)
+            while file.read(tarfile.RECORDSIZE):
+                pass  # a compressed file's checksum is compared when all of it is read
         _check_end(archive)
     except (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(
@@ -170,9 +171,9 @@ def _members(archive: Path) -> Iterator[Member]:
 
 
 def _check_end(archive: Path) -> None:
-    """Compressed files have an end mark of their own; a plain archive closes with zero blocks."""
+    """Refuse a plain archive that ends between two members, which tarfile takes for its end."""
     if archive.suffix == ".tar":
         with archive.open("rb") as file:
-            file.seek(-BLOCK, os.SEEK_END)
+            file.seek(-tarfile.BLOCKSIZE, os.SEEK_END)
             if any(file.read()):
                 raise tarfile.ReadError("the zero blocks that close an archive are missing")
