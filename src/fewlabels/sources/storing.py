@@ -31,7 +31,7 @@ def in_threads(
     with ThreadPoolExecutor(THREADS) as pool:
         for item in items:
             waiting.append((item, pool.submit(function, item)))
-            if len(waiting) > 8 * THREADS:
+            if len(waiting) > 4 * THREADS:
                 first, result = waiting.popleft()
                 yield first, result.result()
         while waiting:
