@@ -96,11 +96,11 @@ RAW = {
     "offset of 0": (Writer().view(np.zeros(12, "u1"), (3, 4), (4, 1), 0), "outside"),
     "negative stride": (Writer().view(np.zeros(12, "u1"), (3, 4), (-4, 1), 9), "outside"),
     "one value for all": (Writer().view(np.zeros(12, "u1"), (10**9, 9), (0, 0), 1), "outside"),
-    "huge string": (struct.pack("<ii", 2, 2**31 - 1), "2,147,483,647 more bytes"),
-    "huge table": (struct.pack("<iii", 3, 1, 2**31 - 1), "more bytes"),
+    "huge string": (struct.pack("<ii", 2, 2**31 - 1), "for 2,147,483,647 bytes, and has 0 left"),
+    "huge table": (struct.pack("<iii", 3, 1, 2**31 - 1), "left"),
     "huge storage": (
         Writer().storage(np.zeros(0, "f8"))[:-8] + struct.pack("<q", 2**62),
-        "more bytes",
+        "left",
     ),
     "many dimensions": (
         struct.pack("<ii", 4, 1)
@@ -165,7 +165,7 @@ def test_a_byte_changed_anywhere_is_refused_or_read(value):
 
 
 @given(data=st.data(), name=st.sampled_from(sorted(SMALL)))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_several_changes_anywhere_are_refused_or_read(data, name):
     content = bytearray(Writer().object(SMALL[name]))
     changes = st.tuples(st.integers(0, len(content) - 1), st.binary(min_size=1, max_size=8))

@@ -86,8 +86,9 @@ class _Cursor:
 
     def skip(self, n_bytes: int) -> int:
         """Move on; where the skipped bytes began."""
-        if not 0 <= n_bytes <= len(self.map) - self.place:
-            raise self.error(f"needs {n_bytes:,} more bytes than there can be")
+        left = len(self.map) - self.place
+        if not 0 <= n_bytes <= left:
+            raise self.error(f"should go on for {n_bytes:,} bytes, and has {left:,} left")
         self.place += n_bytes
         return self.place - n_bytes
 
