@@ -22,7 +22,7 @@ setup: .venv/installed
 	@scripts/setup
 
 demo: setup
-	.venv/bin/fewlabels demo --out $(RUN) --overwrite
+	.venv/bin/fewlabels demo --out $(RUN)
 	@echo "The report is $(CURDIR)/$(RUN)/report.html: open it in a browser."
 
 test: setup
