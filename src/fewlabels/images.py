@@ -139,4 +139,5 @@ class ImageSet:
 
 def as_float(pixels: np.ndarray) -> Tensor:
     """A slice of uint8 pixels as a float32 tensor in [0, 1], of the same shape, contiguous."""
-    return torch.from_numpy(np.ascontiguousarray(pixels)).float().div_(255.0)
+    # torch.tensor copies, and so takes read-only memory maps without a warning
+    return torch.tensor(np.ascontiguousarray(pixels)).float().div_(255.0)

@@ -59,7 +59,7 @@ def stage(name: str, total: int | None = None, unit: str = "") -> Iterator[Calla
 
 
 def say(message: str) -> None:
-    """Tell whoever watches one sentence that a person should read (a conversion, a skipped file)."""
+    """Tell whoever watches one sentence that a person should read (a skipped file, say)."""
     for watcher in _watchers.get():
         watcher.said(message)
 
