@@ -123,6 +123,7 @@ def test_a_wrong_declaration_is_refused_in_one_clear_line(arguments, line):
         ),
         (nn.Linear(5, 2), ["x"], ["Linear(in_features=5", "cannot be multiplied"]),
         (nn.ReLU(), ["x", "x"], ["ReLU()", "'x' of shape (3, 8, 8), 'x' of", "takes 2"]),
+        (nn.ReLU(inplace=True), ["x"], ["writes into its input", "use inplace=False"]),
         (nn.LSTM(8, 4), ["v"], ["LSTM(8, 4)", "gives a tuple"]),
         (nn.Flatten(0), ["x"], ["(384,)", "batch dimension first"]),
     ],

@@ -113,14 +113,17 @@ def _probe(module: nn.Module, read: list[Tensor]) -> Tensor:
         with torch.no_grad(), torch.random.fork_rng([device] if device.type == "cuda" else []):
             try:
                 meta = {key: tensor.detach().to("meta") for key, tensor in tensors.items()}
-                output = torch.func.functional_call(module, meta, tuple(read))
+                given = tuple(torch.empty_like(tensor) for tensor in read)
+                output = torch.func.functional_call(module, meta, given)
             except Exception:
-                zeros = tuple(torch.zeros_like(tensor, device=device) for tensor in read)
                 copied = {key: buffer.clone() for key, buffer in module.named_buffers()}
-                output = torch.func.functional_call(module, copied, zeros)
+                given = tuple(torch.zeros_like(tensor, device=device) for tensor in read)
+                output = torch.func.functional_call(module, copied, given)
     finally:
         for part, mode in modes:
             part.training = mode
+    if any(tensor._version > 0 for tensor in given):  # a count of the writes to its memory
+        raise ValueError("it writes into its input, which others may ask for: use inplace=False")
     if not isinstance(output, Tensor):
         raise ValueError(f"it gives a {type(output).__name__}, and a node gives one tensor")
     if output.ndim == 0 or output.shape[0] != PROBE_BATCH:
