@@ -1,0 +1,184 @@
+"""Modules that torch lacks: the patch encoder, joining.
+
+Shapes: N images, G groups of channels, T channels in a group, E whitened values of a patch,
+K filters of a group, B patches of a block. Every constructor argument is kept under its own name,
+so that `graph_files` can write a module down and make it again.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fewlabels.graph_files import register
+
+ACTIVATIONS = ("triangle", "soft-threshold")
+BLOCK_VALUES = 2_000_000  # responses at a time: 8 MB, which a processor's cache holds
+
+
+@register
+class PatchEncoder(nn.Module):
+    """Answer of every filter at every place of the image, pooled to a coarse grid.
+
+    Each patch is normalised in contrast, whitened, and compared with the centroids of its group:
+
+    triangle        f_k = max(0, mean_j(z_j) - z_k),  z_k the distance to centroid k
+    soft-threshold  f_k = max(0, w . c_k / |c_k| - threshold)
+
+    and the answers are averaged over the cells of a `grid` x `grid` grid. Whitening runs as a
+    convolution (the patch's mean is folded into its weights, its deviation divides the result),
+    and a block of images at a time goes through all steps, so that the answers at every place,
+    a hundred times the size of the result, never leave the processor's cache.
+
+    Parameters
+    ----------
+    channels : of the input maps, of shape (N, channels, height, width)
+    patch_size, stride : in pixels of the input maps
+    n_values : E, values that whitening keeps
+    n_filters : K, in each group
+    groups, channels_per_group : each group looks at some of the channels alone (`members_GT`)
+    grid : cells along a side of the result, (N, groups * n_filters, grid, grid); where the places
+        do not divide evenly, cells overlap by a place, as in `nn.AdaptiveAvgPool2d`
+    precision : "fp32" or "bf16", of the product with the centroids
+
+    Source: Coates, Ng and Lee, AISTATS 2011, equation 2 (triangle); Coates and Ng, ICML 2011,
+    equation 6 (soft threshold).
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        patch_size: int,
+        n_values: int,
+        n_filters: int,
+        grid: int,
+        groups: int = 1,
+        channels_per_group: int | None = None,
+        stride: int = 1,
+        activation: str = "triangle",
+        threshold: float = 0.0,
+        precision: str = "fp32",
+    ) -> None:
+        super().__init__()
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation is one of {', '.join(ACTIVATIONS)}; got {activation!r}")
+        self.channels, self.patch_size, self.stride = channels, patch_size, stride
+        self.n_values, self.n_filters, self.grid = n_values, n_filters, grid
+        self.groups = groups
+        self.channels_per_group = channels_per_group or channels
+        self.activation, self.threshold, self.precision = activation, threshold, precision
+        per_group = self.channels_per_group
+        side = (patch_size, patch_size)
+        self.register_buffer("members_GT", torch.arange(per_group).repeat(groups, 1))
+        self.register_buffer("contrast_epsilon_G", torch.zeros(groups))
+        self.register_buffer("project_GETss", torch.zeros(groups, n_values, per_group, *side))
+        self.register_buffer("offset_GE", torch.zeros(groups, n_values))
+        self.register_buffer("centroids_GKE", torch.zeros(groups, n_filters, n_values))
+
+    def extra_repr(self) -> str:
+        groups = f", {self.groups} groups of {self.channels_per_group}" if self.groups > 1 else ""
+        return (
+            f"{self.n_filters} filters, {self.patch_size}x{self.patch_size}{groups}, "
+            f"{self.activation}, grid {self.grid}"
+        )
+
+    @torch.no_grad()
+    def set_group(
+        self,
+        group: int,
+        members_T: Tensor,
+        contrast_epsilon: float,
+        mean_D: Tensor,
+        project_DE: Tensor,
+        centroids_KE: Tensor,
+    ) -> None:
+        """Take over what was learned of one group: see `patches.Whitening` and `kmeans.fit`."""
+        # (x - mean(x)) project == x (project - column means of project)
+        centred_DE = project_DE - project_DE.mean(0, keepdim=True)
+        self.members_GT[group] = members_T
+        self.contrast_epsilon_G[group] = contrast_epsilon
+        self.project_GETss[group] = centred_DE.T.reshape(self.project_GETss.shape[1:])
+        self.offset_GE[group] = mean_D @ project_DE
+        self.centroids_GKE[group] = centroids_KE
+
+    def forward(self, maps_NCHW: Tensor) -> Tensor:
+        places = (maps_NCHW.shape[2] - self.patch_size) // self.stride + 1
+        places *= (maps_NCHW.shape[3] - self.patch_size) // self.stride + 1
+        block = max(1, BLOCK_VALUES // max(1, places * self.n_filters))
+        rows = [
+            torch.cat([self._encode(maps, group) for group in range(self.groups)], dim=1)
+            for maps in maps_NCHW.split(block)
+        ]
+        return torch.cat(rows)
+
+    def _encode(self, maps_NCHW: Tensor, group: int) -> Tensor:
+        """Answers of one group for one block of images, pooled: (N, K, grid, grid)."""
+        maps_NTHW = maps_NCHW
+        if self.groups > 1 or self.channels_per_group < self.channels:
+            maps_NTHW = maps_NCHW[:, self.members_GT[group]]
+        whitened = self._whiten(maps_NTHW, group)
+        n_images, _, height, width = whitened.shape
+        whitened_BE = whitened.permute(0, 2, 3, 1).reshape(-1, self.n_values)
+        answers_BK = self._answers(whitened_BE, self.centroids_GKE[group])
+        return _pool(answers_BK.view(n_images, height, width, -1), self.grid)
+
+    def _whiten(self, maps_NTHW: Tensor, group: int) -> Tensor:
+        size, stride = self.patch_size, self.stride
+        flat = maps_NTHW.mean(1, keepdim=True)
+        mean = F.avg_pool2d(flat, size, stride)
+        square = F.avg_pool2d(maps_NTHW.square().mean(1, keepdim=True), size, stride)
+        deviation = (square - mean.square() + self.contrast_epsilon_G[group]).clamp_(min=1e-12)
+        projected = F.conv2d(
+            maps_NTHW.contiguous(memory_format=torch.channels_last),
+            self.project_GETss[group],
+            stride=stride,
+        )
+        return projected * deviation.rsqrt_() - self.offset_GE[group][:, None, None]
+
+    def _answers(self, whitened_BE: Tensor, centroids_KE: Tensor) -> Tensor:
+        if self.activation == "soft-threshold":
+            directions_KE = F.normalize(centroids_KE, dim=1)
+            minus_threshold_K = directions_KE.new_full((self.n_filters,), -self.threshold)
+            return self._product(whitened_BE, directions_KE, 1.0, minus_threshold_K).relu_()
+        distances_BK = self._product(whitened_BE, centroids_KE, -2.0, centroids_KE.square().sum(1))
+        distances_BK.add_(whitened_BE.square().sum(1, keepdim=True)).clamp_(min=0).sqrt_()
+        mean_B1 = distances_BK.mean(1, keepdim=True)
+        return torch.sub(mean_B1, distances_BK, out=distances_BK).relu_()
+
+    def _product(
+        self, whitened_BE: Tensor, centroids_KE: Tensor, factor: float, added_K: Tensor
+    ) -> Tensor:
+        """factor * whitened @ centroids.T + added, in float32."""
+        if self.precision == "bf16":
+            columns_EK = (factor * centroids_KE).T.bfloat16()
+            return (whitened_BE.bfloat16() @ columns_EK).float().add_(added_K)
+        return torch.addmm(added_K, whitened_BE, centroids_KE.T, alpha=factor)
+
+
+def _pool(answers_NHWK: Tensor, grid: int) -> Tensor:
+    """Average over the cells of a grid: (N, K, grid, grid), as `F.adaptive_avg_pool2d`.
+
+    Two matrix products, one along each side, read every answer once; torch's own pooling of
+    channels-last maps took three times as long as the filters' product.
+    """
+    n_images, height, width, n_filters = answers_NHWK.shape
+    rows = _cells(height, grid, answers_NHWK) @ answers_NHWK.reshape(n_images, height, -1)
+    columns = _cells(width, grid, answers_NHWK)
+    pooled = columns @ rows.view(n_images * grid, width, n_filters)
+    return pooled.view(n_images, grid, grid, n_filters).permute(0, 3, 1, 2)
+
+
+def _cells(n_places: int, grid: int, like: Tensor) -> Tensor:
+    """(grid, n_places): row i averages the places of cell i, from floor to ceiling."""
+    cells = torch.zeros(grid, n_places, dtype=like.dtype, device=like.device)
+    for cell in range(grid):
+        start, end = cell * n_places // grid, -(-(cell + 1) * n_places // grid)
+        cells[cell, start:end] = 1 / (end - start)
+    return cells
+
+
+@register
+class Concat(nn.Module):
+    """Join the values of several nodes of shape (N, values) into one of shape (N, all values)."""
+
+    def forward(self, *values: Tensor) -> Tensor:
+        return torch.cat(values, dim=1)

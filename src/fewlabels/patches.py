@@ -1,0 +1,157 @@
+"""Patches: cut them from images, normalise their contrast, whiten them.
+
+Shapes: N images, P patches, D values in a patch (channels x rows x columns), E values kept by
+whitening. Everything here is plain functions on arrays and tensors.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fewlabels.errors import DataError
+
+# of a variance of pixels in [0, 1]; Coates et al. 2011 add 10 to that of pixels in [0, 255]
+CONTRAST_EPSILON = 10 / 255**2
+
+
+def check_fits(height: int, width: int, patch_size: int, what: str = "images") -> None:
+    """Raises DataError if a patch of `patch_size` pixels a side does not fit."""
+    if patch_size > min(height, width):
+        raise DataError(
+            f"patches of {patch_size} x {patch_size} need {what} at least as large; these are "
+            f"{height} x {width}: use larger images (--size) or a smaller patch "
+            "(--set filters.patch_size=...)"
+        )
+
+
+def cut(
+    maps_NCHW: np.ndarray, patch_size: int, per_image: int, generator: np.random.Generator
+) -> np.ndarray:
+    """Cut `per_image` patches from each image, each place equally likely.
+
+    Parameters
+    ----------
+    maps_NCHW : array of any type and shape (n_images, channels, height, width)
+    patch_size : side of a patch, in pixels
+
+    Returns
+    -------
+    patches_PD : same type, shape (n_images * per_image, channels * patch_size ** 2), the patches
+        of an image together, values channel by channel, row by row
+
+    Raises DataError if the images are smaller than a patch.
+    """
+    n_images, _, height, width = maps_NCHW.shape
+    check_fits(height, width, patch_size)
+    windows = np.lib.stride_tricks.sliding_window_view(
+        maps_NCHW, (patch_size, patch_size), axis=(2, 3)
+    )
+    image = np.repeat(np.arange(n_images), per_image)
+    top = generator.integers(0, height - patch_size + 1, n_images * per_image)
+    left = generator.integers(0, width - patch_size + 1, n_images * per_image)
+    return windows[image, :, top, left].reshape(n_images * per_image, -1)
+
+
+def normalise_contrast(patches_PD: Tensor, epsilon: float = CONTRAST_EPSILON) -> Tensor:
+    """Take from each patch its mean, and divide by its standard deviation.
+
+    `epsilon` is added to the variance, so that flat patches are not blown up to noise.
+    Source: Coates, Ng and Lee, AISTATS 2011, section 3.1.1.
+    """
+    variance, mean = torch.var_mean(patches_PD, dim=1, keepdim=True, correction=0)
+    return (patches_PD - mean) / (variance + epsilon).sqrt()
+
+
+@dataclass(frozen=True, eq=False)
+class Whitening:
+    """ZCA whitening in its own axes: w = (x - mean) project; ZCA of x is w @ to_patch.
+
+    mean_D, project_DE : take a patch to its E whitened values
+    to_patch_ED : takes whitened values to the picture that ZCA whitening would show
+
+    Distances among whitened patches are those of ZCA, which differs by a rotation alone; so
+    k-means here finds ZCA's clusters, at E values a patch in place of D.
+    """
+
+    mean_D: Tensor
+    project_DE: Tensor
+    to_patch_ED: Tensor
+
+    def __call__(self, patches_PD: Tensor) -> Tensor:
+        return (patches_PD - self.mean_D) @ self.project_DE
+
+
+def fit_whitening(
+    patches_PD: Tensor, *, epsilon: float, kept_variance: float = 1.0, max_values: int | None = None
+) -> Whitening:
+    """Learn the whitening of patches: V (diag(eigenvalues) + epsilon)^-1/2, V the eigenvectors.
+
+    Parameters
+    ----------
+    patches_PD : float tensor of shape (n_patches, n_values)
+    epsilon : added to the eigenvalues, as a fraction of their mean (1 / D of the variance)
+    kept_variance : in (0, 1]: the fewest leading axes that hold this part of the variance stay
+    max_values : at most so many axes stay
+
+    Source: Coates, Ng and Lee, AISTATS 2011, section 3.1.2; ZCA of Bell and Sejnowski 1997.
+    """
+    return whitening_of(
+        *moments(patches_PD.split(16384)),
+        epsilon=epsilon,
+        kept_variance=kept_variance,
+        max_values=max_values,
+    )
+
+
+def moments(chunks: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean and covariance of patches that come in chunks, and need not fit in memory together.
+
+    Parameters
+    ----------
+    chunks : float tensors of shape (n_patches, n_values)
+
+    Returns
+    -------
+    mean_D, covariance_DD : float64
+
+    Raises DataError if there is no chunk.
+    """
+    count, total_D, square_DD = 0, None, None
+    for chunk_PD in chunks:
+        # products in float32 are exact enough within a chunk; sums over chunks are not
+        sum_D, product_DD = chunk_PD.sum(0).double(), (chunk_PD.T @ chunk_PD).double()
+        total_D = sum_D if total_D is None else total_D + sum_D
+        square_DD = product_DD if square_DD is None else square_DD + product_DD
+        count += len(chunk_PD)
+    if total_D is None or square_DD is None:
+        raise DataError("whitening needs at least one patch; got none: give it images")
+    mean_D = total_D / count
+    return mean_D, square_DD / count - torch.outer(mean_D, mean_D)
+
+
+def whitening_of(
+    mean_D: Tensor,
+    covariance_DD: Tensor,
+    *,
+    epsilon: float,
+    kept_variance: float = 1.0,
+    max_values: int | None = None,
+) -> Whitening:
+    """The whitening that belongs to a mean and a covariance; see `fit_whitening`."""
+    if not 0 < kept_variance <= 1:
+        raise ValueError(f"kept_variance is a part of the variance, in (0, 1]; got {kept_variance}")
+    eigenvalues, vectors = torch.linalg.eigh(covariance_DD.double())
+    eigenvalues, vectors = eigenvalues.flip(0).clamp(min=0), vectors.flip(1)
+    n_kept = len(eigenvalues)
+    if kept_variance < 1:
+        part = eigenvalues.cumsum(0) / eigenvalues.sum().clamp(min=1e-30)
+        n_kept = int((part < kept_variance).sum()) + 1
+    n_kept = min(n_kept, max_values or n_kept)
+    scale = (eigenvalues + epsilon * eigenvalues.mean() + 1e-12).rsqrt()[:n_kept]
+    vectors = vectors[:, :n_kept]
+    return Whitening(
+        mean_D.float(), (vectors * scale).float().contiguous(), vectors.T.float().contiguous()
+    )

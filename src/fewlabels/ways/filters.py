@@ -1,0 +1,250 @@
+"""The first way to fill a network: k-means on patches, layer by layer; no labels, no gradients.
+
+Shapes: N images, P patches, D values in a patch, E whitened values, K filters, T channels.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fewlabels import groups, kmeans, patches
+from fewlabels.errors import ConfigError
+from fewlabels.graph import Graph, Node, node
+from fewlabels.images import Images, as_float
+from fewlabels.layers import ACTIVATIONS, Concat, PatchEncoder
+from fewlabels.precision import choose as choose_precision
+from fewlabels.progress import stage
+
+BATCH = 128  # images whose maps are in memory together
+CHUNK = 16384  # patches made float together
+
+
+AT_LEAST_ONE = (
+    *("n_filters", "patch_size", "stride", "n_groups", "grid", "features_grid"),
+    *("n_images", "patches_per_image"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerConfig:
+    """Settings of one layer of filters.
+
+    n_filters : K, in each group
+    patch_size, stride : in pixels of the maps below
+    n_groups, channels_per_group : 0 channels means all of them
+    activation, threshold : see `layers.PatchEncoder`
+    whitening_epsilon : part of the patches' mean variance, added to the eigenvalues
+    kept_variance, max_values : how many axes whitening keeps; 0 values means no other bound
+    grid : cells along a side of the maps that the next layer sees
+    features_grid : cells along a side of the features that the head sees
+    n_images, patches_per_image : how many images to learn from, at most, drawn by the seed, and
+        how many patches to cut from each
+    """
+
+    n_filters: int
+    patch_size: int
+    stride: int = 1
+    n_groups: int = 1
+    channels_per_group: int = 0
+    activation: str = "triangle"
+    threshold: float = 0.0
+    whitening_epsilon: float = 0.1
+    kept_variance: float = 1.0
+    max_values: int = 0
+    grid: int = 13
+    features_grid: int = 3
+    n_images: int = 20_000
+    patches_per_image: int = 8
+
+    def __post_init__(self) -> None:
+        if self.activation not in ACTIVATIONS:
+            raise ConfigError(
+                f"filters.activation is one of {', '.join(ACTIVATIONS)}; got {self.activation!r}"
+            )
+        for name in AT_LEAST_ONE:
+            if getattr(self, name) < 1:
+                raise ConfigError(f"filters.{name} is at least 1; got {getattr(self, name)}")
+        if not 0 < self.kept_variance <= 1:
+            raise ConfigError(f"filters.kept_variance is in (0, 1]; got {self.kept_variance}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FiltersConfig:
+    """Settings of the way: its layers; start and number of iterations of k-means."""
+
+    layers: tuple[LayerConfig, ...]
+    start: str = "sampled"
+    iterations: int = 25
+
+    def __post_init__(self) -> None:
+        if self.start not in kmeans.STARTS:
+            raise ConfigError(
+                f"filters.start is one of {', '.join(kmeans.STARTS)}; got {self.start!r}"
+            )
+        if self.iterations < 1:
+            raise ConfigError(f"filters.iterations is at least 1; got {self.iterations}")
+        if not self.layers:
+            raise ConfigError("filters.layers has at least one layer; got none")
+
+
+def learn(
+    unlabeled: Images,
+    config: FiltersConfig,
+    *,
+    seed: int,
+    device: str = "cpu",
+    precision: str = "auto",
+) -> Graph:
+    """Learn every layer from unlabelled images, and join the features of all of them.
+
+    Returns
+    -------
+    frozen Graph from "image" (3, height, width) to "features" (n_features,), with a node
+    "layerL" for each layer's maps and "featuresL" for what the head sees of it
+
+    Raises DataError if a patch is larger than the images or there are fewer patches than filters.
+    """
+    draw = np.random.default_rng(seed)
+    chosen_precision = choose_precision(precision, device)
+    inputs = {"image": (3, *unlabeled.size)}
+    nodes: dict[str, Node] = {}
+    below = "image"
+    for number, layer in enumerate(config.layers, start=1):
+        last = number == len(config.layers)
+        cut_PCs = _cut(unlabeled, Graph(nodes, inputs, (below,)), below, layer, draw, device)
+        encoder = _learn_layer(
+            cut_PCs,
+            layer,
+            config,
+            draw,
+            chosen_precision,
+            layer.features_grid if last else layer.grid,
+        )
+        name, features = f"layer{number}", f"features{number}"
+        nodes[name] = node(encoder, below)
+        if last:
+            nodes[features] = node(nn.Flatten(), name)
+        else:
+            pool = nn.Sequential(nn.AdaptiveAvgPool2d(layer.features_grid), nn.Flatten())
+            nodes[features] = node(pool, name)
+        below = name
+    parts = [name for name in nodes if name.startswith("features")]
+    nodes["features"] = node(Concat(), *parts)
+    return Graph(nodes, inputs, ("features",)).freeze()
+
+
+@torch.inference_mode()
+def _cut(
+    images: Images,
+    graph: Graph,
+    below: str,
+    layer: LayerConfig,
+    draw: np.random.Generator,
+    device: str,
+) -> np.ndarray:
+    """Patches of the maps `below`: (P, channels, values), uint8 of images, float32 of maps."""
+    chosen = np.sort(draw.permutation(len(images))[: layer.n_images])
+    channels, height, width = graph.shapes[below]
+    what = "images" if below == "image" else f"maps of {below}"
+    patches.check_fits(height, width, layer.patch_size, what)
+    cut = []
+    graph.to(device).eval()
+    with stage(f"cutting patches of {below}", total=len(chosen), unit="images") as advance:
+        for start in range(0, len(chosen), BATCH):
+            pixels = images.pixels[chosen[start : start + BATCH]]
+            maps = pixels if below == "image" else graph(as_float(pixels).to(device)).cpu().numpy()
+            cut.append(patches.cut(maps, layer.patch_size, layer.patches_per_image, draw))
+            advance(len(pixels))
+    return np.concatenate(cut).reshape(-1, channels, layer.patch_size**2)
+
+
+def _learn_layer(
+    cut_PCs: np.ndarray,
+    layer: LayerConfig,
+    config: FiltersConfig,
+    draw: np.random.Generator,
+    chosen_precision: str,
+    grid: int,
+) -> PatchEncoder:
+    """Whitening and centroids of every group of channels, in an encoder."""
+    channels = cut_PCs.shape[1]
+    generator = torch.Generator().manual_seed(int(draw.integers(2**62)))
+    per_group = layer.channels_per_group or channels
+    if layer.n_groups > 1 or per_group < channels:
+        middle = torch.from_numpy(cut_PCs[:, :, cut_PCs.shape[2] // 2]).float()
+        members_GT = groups.choose(middle, layer.n_groups, per_group, generator)
+    else:
+        members_GT = torch.arange(channels)[None]
+    learned = []
+    for members_T in members_GT:
+        own_PD = cut_PCs if per_group == channels else cut_PCs[:, members_T.numpy()]
+        learned.append(_learn_group(own_PD.reshape(len(own_PD), -1), layer, config, generator))
+    n_values = max(whitening.project_DE.shape[1] for _, whitening, _ in learned)
+    encoder = PatchEncoder(
+        channels,
+        layer.patch_size,
+        n_values,
+        layer.n_filters,
+        grid,
+        groups=layer.n_groups,
+        channels_per_group=per_group,
+        stride=layer.stride,
+        activation=layer.activation,
+        threshold=layer.threshold,
+        precision=chosen_precision,
+    )
+    for group, (epsilon, whitening, centroids_KE) in enumerate(learned):
+        # groups that keep fewer axes are filled up with zeros, which change no distance
+        extra = n_values - centroids_KE.shape[1]
+        project_DE = F.pad(whitening.project_DE, (0, extra))
+        centroids_KE = F.pad(centroids_KE, (0, extra))
+        encoder.set_group(
+            group, members_GT[group], epsilon, whitening.mean_D, project_DE, centroids_KE
+        )
+    return encoder
+
+
+def _learn_group(
+    cut_PD: np.ndarray, layer: LayerConfig, config: FiltersConfig, generator: torch.Generator
+) -> tuple[float, patches.Whitening, Tensor]:
+    """Contrast epsilon, whitening and centroids (K, E) of one group's patches."""
+    epsilon = patches.CONTRAST_EPSILON
+    if cut_PD.dtype != np.uint8:
+        # maps have no scale of their own: a hundredth of their patches' typical variance
+        epsilon = 0.01 * float(cut_PD[:CHUNK].var(axis=1).mean()) + 1e-12
+
+    def chunks() -> Iterator[Tensor]:
+        for start in range(0, len(cut_PD), CHUNK):
+            chunk_PD = cut_PD[start : start + CHUNK]
+            values_PD = as_float(chunk_PD) if chunk_PD.dtype == np.uint8 else torch.tensor(chunk_PD)
+            yield patches.normalise_contrast(values_PD, epsilon)
+
+    whitening = patches.whitening_of(
+        *patches.moments(chunks()),
+        epsilon=layer.whitening_epsilon,
+        kept_variance=layer.kept_variance,
+        max_values=layer.max_values or None,
+    )
+    whitened_PE = torch.empty(len(cut_PD), whitening.project_DE.shape[1])
+    for start, chunk_PD in zip(range(0, len(cut_PD), CHUNK), chunks(), strict=True):
+        whitened_PE[start : start + CHUNK] = whitening(chunk_PD)
+    centroids_KE = kmeans.STARTS[config.start](whitened_PE, layer.n_filters, generator)
+    found = kmeans.fit(whitened_PE, centroids_KE, iterations=config.iterations)
+    return epsilon, whitening, found.centroids_KD
+
+
+def gallery(graph: Graph) -> Tensor:
+    """The filters of the first layer as pictures: (n_filters, 3, patch_size, patch_size).
+
+    Each is a centroid in the space of ZCA-whitened patches, around 0.
+    """
+    encoder = graph.layers["layer1"]
+    assert isinstance(encoder, PatchEncoder), "the first layer of filters is an encoder"
+    # rows of the projection are eigenvectors times a scale: their directions lead back to pixels
+    axes_ETss = F.normalize(encoder.project_GETss[0].flatten(1), dim=1)
+    pictures = encoder.centroids_GKE[0] @ axes_ETss
+    return pictures.view(-1, *encoder.project_GETss.shape[2:])
