@@ -25,9 +25,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("sources/", "patches", "layers"),
     ("architectures", "heads", "features"),
     ("ways/",),
-    ("recipes", "model"),
-    ("protocol", "figures", "report/", "runs"),
-    ("estimators", "terminal", "__init__", "cli", "__main__"),
+    ("recipes", "devices", "runs", "splits", "model", "fitting"),
+    ("protocol", "figures", "report/", "showing", "options", "jobs"),
+    ("estimators", "terminal", "__init__", "demo", "cli", "__main__"),
 )
 ROOMS = [(room, layer) for layer, rooms in enumerate(LAYERS) for room in rooms]
 MAX_LINES = 300

@@ -1,0 +1,259 @@
+"""The command line: parse, call the job, print. Progress goes to stderr, results to stdout.
+
+Exit 0 done, 2 something the user can mend (one line on stderr), 130 interrupted. The jobs are
+imported where they are called, as torch takes seconds to load and `--help` does not need it.
+"""
+
+import json
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import App, CycloptsError, Parameter
+
+from fewlabels.errors import ConfigError, FewlabelsError
+from fewlabels.options import Learning, Reading, fold_numbers
+
+USER_CAN_MEND, INTERRUPTED = 2, 130
+
+Json = Annotated[
+    bool, Parameter(name="--json", negative="", help="Print one JSON object and nothing else.")
+]
+Overwrite = Annotated[
+    bool, Parameter(negative="", help="Replace what an earlier call wrote there.")
+]
+Device = Literal["auto", "cpu", "cuda"]
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("fewlabels")
+
+
+app = App(
+    name="fewlabels",
+    help="Learn to recognise images from a few labelled and many unlabelled ones.",
+    version=_version,
+    help_format="plaintext",
+)
+
+
+@app.command
+def demo(
+    *, out: Path = Path("runs/demo"), overwrite: Overwrite = False, as_json: Json = False
+) -> None:
+    """Learn from made images and write a report: every stage, in under two minutes.
+
+    Parameters
+    ----------
+    out
+        Folder of the run.
+    """
+    from fewlabels import terminal
+    from fewlabels.demo import demo_text, run_demo
+
+    with terminal.shown():
+        result = run_demo(out, overwrite=overwrite)
+    _print(result, demo_text, as_json)
+
+
+@app.command
+def data(source: str, *, reading: Reading | None = None, as_json: Json = False) -> None:
+    """Say what is in a set: counts, sizes, classes, damaged and duplicate images, leaks.
+
+    Parameters
+    ----------
+    source
+        A folder of images, or stl10, digits, shapes.
+    """
+    from fewlabels import jobs, terminal
+
+    with terminal.shown():
+        result = jobs.look(source, reading or Reading())
+    _print(result, terminal.survey_text, as_json)
+
+
+@app.command
+def convert(
+    source: str,
+    dest: Path,
+    *,
+    to: Literal["stl10", "folder", "shards"],
+    overwrite: Overwrite = False,
+    reading: Reading | None = None,
+    as_json: Json = False,
+) -> None:
+    """Write a set in another layout.
+
+    Parameters
+    ----------
+    source
+        A folder of images, or stl10, digits, shapes.
+    dest
+        Folder of the converted set.
+    to
+        Its layout.
+    """
+    from fewlabels import jobs, terminal
+
+    with terminal.shown():
+        result = jobs.convert_source(source, dest, to, reading or Reading(), overwrite=overwrite)
+    _print(result, lambda result: f"{result['converted']}: {result['layout']}", as_json)
+
+
+@app.command
+def fit(
+    source: str,
+    *,
+    out: Path,
+    fold: int | None = None,
+    learning: Learning | None = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Learn a model, score it where there are labelled test images, and write the run.
+
+    Parameters
+    ----------
+    source
+        A folder of images, or stl10, digits, shapes.
+    out
+        Folder of the run.
+    fold
+        Use only the labels of this given fold.
+    """
+    from fewlabels import jobs, terminal
+
+    asked = learning or Learning()
+    with terminal.shown():
+        result = jobs.fit_run(
+            source, asked, out, fold=fold, overwrite=overwrite, command=_command()
+        )
+    _print(result, terminal.scores_text, as_json)
+
+
+@app.command
+def score(
+    source: str,
+    *,
+    out: Path,
+    folds: str = "all",
+    learning: Learning | None = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Score a recipe: mean and standard deviation over folds, the filters learned once for all.
+
+    Parameters
+    ----------
+    source
+        A folder of images, or stl10, digits, shapes.
+    out
+        Folder of the scores.
+    folds
+        All, a range 0-4 or a list 0,2; with --labels fold k is the draw with seed + k.
+    """
+    from fewlabels import jobs, terminal
+
+    numbers = fold_numbers(folds)
+    asked = learning or Learning()
+    with terminal.shown():
+        result = jobs.score_run(
+            source, asked, out, folds=numbers, overwrite=overwrite, command=_command()
+        )
+    _print(result, terminal.scores_text, as_json)
+
+
+@app.command
+def evaluate(
+    run: Path, source: str | None = None, *, device: Device = "auto", as_json: Json = False
+) -> None:
+    """Score a model on the test images of the source it learned from, or of another.
+
+    Parameters
+    ----------
+    run
+        Folder of a fit.
+    source
+        Another source with the same classes.
+    device
+        Where to compute.
+    """
+    from fewlabels import jobs, terminal
+
+    with terminal.shown():
+        result = jobs.evaluate_run(run, source, device)
+    _print(result, terminal.scores_text, as_json)
+
+
+@app.command
+def predict(
+    run: Path,
+    /,
+    *paths: Path,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Name the class of images: a line each with path, class and probability, parted by tabs.
+
+    Parameters
+    ----------
+    run
+        Folder of a fit.
+    paths
+        Image files, or folders of them.
+    device
+        Where to compute.
+    """
+    from fewlabels import jobs, terminal
+
+    if not paths:
+        raise ConfigError("predict needs at least one PATH: image files, or folders of them")
+    with terminal.shown():
+        result = jobs.predict_run(run, paths, device)
+    _print(result, terminal.predictions_text, as_json)
+
+
+@app.command
+def report(run: Path, *, as_json: Json = False) -> None:
+    """Write the report of a run again.
+
+    Parameters
+    ----------
+    run
+        Folder of a fit or score.
+    """
+    from fewlabels import jobs, terminal
+
+    with terminal.shown():
+        result = jobs.report_run(run)
+    _print(result, lambda result: result["report"], as_json)
+
+
+def _print(result: Mapping[str, Any], text: Callable[..., str], as_json: bool) -> None:
+    print(json.dumps(result, ensure_ascii=False) if as_json else text(result))
+
+
+_arguments: tuple[str, ...] = ()  # of this call, for `config.toml`
+
+
+def _command() -> str:
+    return shlex.join(("fewlabels", *_arguments))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code. What is no user's to mend keeps its traceback."""
+    global _arguments
+    _arguments = tuple(sys.argv[1:] if arguments is None else arguments)
+    try:
+        app(_arguments, exit_on_error=False, print_error=False, result_action="return_none")
+    except (CycloptsError, FewlabelsError) as error:
+        print(f"fewlabels: {' '.join(str(error).split())}", file=sys.stderr)
+        return USER_CAN_MEND
+    except KeyboardInterrupt:
+        print("fewlabels: interrupted, nothing was written", file=sys.stderr)
+        return INTERRUPTED
+    return 0

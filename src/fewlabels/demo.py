@@ -1,0 +1,30 @@
+"""`fewlabels demo`: the whole way on made images, small enough for two cores and two minutes."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fewlabels.jobs import fit_run
+from fewlabels.options import Learning
+from fewlabels.terminal import scores_text
+
+RECIPE = "kmeans-1"
+SETTINGS: tuple[str, ...] = ()
+
+
+def run_demo(out: Path, *, overwrite: bool = False) -> dict[str, Any]:
+    """Fit the made set `shapes` and write the run."""
+    asked = Learning(recipe=RECIPE, settings=SETTINGS)
+    command = f"fewlabels demo --out {out}"
+    return fit_run("shapes", asked, out, overwrite=overwrite, command=command)
+
+
+def demo_text(result: Mapping[str, Any]) -> str:
+    run = result["run"]
+    return (
+        f"{scores_text(result)}\n\n"
+        f"Open {result['report']} in a browser: what was learned, and where it errs. Then try:\n"
+        f"  fewlabels evaluate {run}\n"
+        "  fewlabels data YOUR_FOLDER          (with train/CLASS/*.jpg, and unlabeled/*)\n"
+        "  fewlabels fit YOUR_FOLDER --out runs/mine"
+    )

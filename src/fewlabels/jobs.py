@@ -1,0 +1,291 @@
+"""One function per command: what it reads, learns and writes. It prints nothing and parses nothing.
+
+Each gives back what the command shows, ready for JSON.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fewlabels import graph_files, runs, showing, splits
+from fewlabels.devices import resolve
+from fewlabels.errors import CheckpointError, ConfigError, DataError
+from fewlabels.fitting import as_recipe
+from fewlabels.images import ImageSet
+from fewlabels.model import Model
+from fewlabels.options import Learning, Reading, settings_of
+from fewlabels.progress import Clock, watching
+from fewlabels.protocol import Outcome, evaluate, mean_and_deviation, score
+from fewlabels.recipes import Recipe
+from fewlabels.report import page
+from fewlabels.sources import read
+from fewlabels.sources.survey import survey
+from fewlabels.sources.writing import Layout, convert
+
+NAMED_SOURCES = ("stl10", "digits", "shapes")
+
+
+def read_source(source: str, reading: Reading) -> ImageSet:
+    return read(source, size=reading.size, strict=reading.strict, seed=reading.seed)
+
+
+def look(source: str, reading: Reading) -> dict[str, Any]:
+    """`fewlabels data`: what is in a set."""
+    return survey(read_source(source, reading))
+
+
+def convert_source(
+    source: str, dest: Path, to: Layout, reading: Reading, *, overwrite: bool = False
+) -> dict[str, Any]:
+    """`fewlabels convert`: the set in another layout."""
+    image_set = read_source(source, reading)
+    convert(image_set, dest, to, overwrite=overwrite)
+    counts = {part: len(images) for part, images in image_set.parts().items()}
+    return {"converted": str(dest), "layout": to, "images": counts}
+
+
+def fit_run(
+    source: str,
+    asked: Learning,
+    out: Path,
+    *,
+    fold: int | None = None,
+    overwrite: bool = False,
+    command: str | None = None,
+) -> dict[str, Any]:
+    """`fewlabels fit`: learn a model, score it where there are test labels, write the run."""
+    recipe = as_recipe(asked.recipe, settings_of(asked.settings))
+    folds = None if fold is None else (fold,)
+    with _run_folder(asked, out, overwrite) as (folder, clock):
+        image_set, plan = _planned(source, asked, folds)
+        if len(plan.folds) > 1:
+            raise ConfigError(
+                f"{plan.protocol} has {len(plan.folds)} folds and fit takes one: say which with "
+                "--fold, or use fewlabels score"
+            )
+        outcome = _learn(image_set, recipe, plan, asked)
+        info = _info(source, asked, image_set, plan, command)
+        replace(outcome.models[0], info=info).save(folder)
+        facts = _facts(recipe, plan, asked, clock)
+        scores = _fold_scores(outcome, 0, image_set.class_names) | facts
+        _write(folder, scores, outcome, image_set)
+    return {"run": str(out), "report": str(out / "report.html")} | scores
+
+
+def score_run(
+    source: str,
+    asked: Learning,
+    out: Path,
+    *,
+    folds: Sequence[int] | None = None,
+    overwrite: bool = False,
+    command: str | None = None,
+) -> dict[str, Any]:
+    """`fewlabels score`: mean and standard deviation over folds, learned once without labels."""
+    recipe = as_recipe(asked.recipe, settings_of(asked.settings))
+    with _run_folder(asked, out, overwrite) as (folder, clock):
+        image_set, plan = _planned(source, asked, folds, several=True)
+        if image_set.test is None or image_set.test.labels is None:
+            raise DataError(
+                f"{image_set.name} has no labelled test images, so there is no score: add "
+                "test/CLASS/*, or use fewlabels fit"
+            )
+        outcome = _learn(image_set, recipe, plan, asked)
+        info = _info(source, asked, image_set, plan, command)
+        graph_files.save(outcome.models[0].graph.to("cpu"), folder)
+        runs.write_toml(folder / runs.CONFIG, info | {"recipe": recipe.as_dict()})
+        scores = _mean_scores(outcome, plan, image_set.class_names)
+        scores |= _facts(recipe, plan, asked, clock)
+        _write(folder, scores, outcome, image_set)
+    return {"run": str(out), "report": str(out / "report.html")} | scores
+
+
+def evaluate_run(run: Path, source: str | None = None, device: str = "auto") -> dict[str, Any]:
+    """`fewlabels evaluate`: the score of a model on the test part of its own or another source."""
+    model = Model.load(run)
+    remembered = dict(model.info.get("run", {}))
+    given = source or remembered.get("source")
+    if given is None:
+        raise CheckpointError(f"{run} does not say what it learned from: name the SOURCE too")
+    height, width = model.image_size
+    try:
+        image_set = read(
+            given,
+            size=height if height == width else None,
+            strict=bool(remembered.get("strict", False)),
+            seed=int(remembered.get("seed", 0)),
+        )
+    except DataError as error:
+        if source is None and not Path(given).exists() and given not in NAMED_SOURCES:
+            raise DataError(
+                f"{run} learned from {given}, which is not there any more: name the SOURCE too "
+                f"(fewlabels evaluate {run} SOURCE)"
+            ) from error
+        raise
+    _check_same_classes(model, image_set)
+    if image_set.test is None:
+        raise DataError(f"{image_set.name} has no test images to evaluate on: add test/CLASS/*")
+    if image_set.test.size != model.image_size:
+        raise DataError(
+            f"{run} takes images of {height} x {width}, those of {image_set.name} are "
+            f"{image_set.test.size[0]} x {image_set.test.size[1]}: resize them"
+        )
+    scores = evaluate((model,), image_set.test, device=device)[0]
+    return {"run": str(run), "source": given} | scores.as_dict(model.class_names)
+
+
+def predict_run(run: Path, paths: Sequence[Path], device: str = "auto") -> dict[str, Any]:
+    """`fewlabels predict`: a class name and a probability for each image."""
+    answered = Model.load(run).predict(paths, device=device)
+    rows = zip(answered.names, answered.labels, answered.probability.tolist(), strict=True)
+    return {
+        "predictions": [{"path": p, "class": c, "probability": round(x, 6)} for p, c, x in rows],
+        "n_damaged": len(answered.damaged),
+        "damaged": [{"path": file.name, "reason": file.reason} for file in answered.damaged],
+    }
+
+
+def report_run(run: Path) -> dict[str, Any]:
+    """`fewlabels report`: write the page again from the files of the run."""
+    with runs.disk_full_is_said(run):
+        return {
+            "run": str(run),
+            "report": str(page.write(showing.findings_of(run), run / showing.PAGE)),
+        }
+
+
+@contextmanager
+def _run_folder(asked: Learning, out: Path, overwrite: bool) -> Iterator[tuple[Path, Clock]]:
+    resolve(asked.device)  # before any work
+    clock = Clock()
+    with (
+        runs.claim(out, overwrite) as folder,
+        watching(clock),
+        watching(runs.Diary(folder / "metrics.jsonl")),
+    ):
+        yield folder, clock
+
+
+def _planned(
+    source: str, asked: Learning, folds: Sequence[int] | None, several: bool = False
+) -> tuple[ImageSet, splits.Plan]:
+    image_set = read_source(source, asked)
+    drawn = asked.labels is not None or asked.protocol is not None
+    if several and folds is None and not drawn:
+        folds = range(len(image_set.folds))
+    plan = splits.plan(
+        image_set, labels=asked.labels, folds=folds, protocol=asked.protocol, seed=asked.seed
+    )
+    return image_set, plan
+
+
+def _learn(image_set: ImageSet, recipe: Recipe, plan: splits.Plan, asked: Learning) -> Outcome:
+    how = {"seed": asked.seed, "device": asked.device, "precision": asked.precision}
+    return score(image_set, recipe, plan, **how)  # type: ignore[arg-type]
+
+
+def _info(
+    source: str, asked: Learning, image_set: ImageSet, plan: splits.Plan, command: str | None
+) -> dict[str, Any]:
+    """What `config.toml` tells beside the model and the recipe."""
+    # absolute, so that the run can be evaluated from any folder
+    place = source if source in NAMED_SOURCES else str(Path(source).resolve())
+    n_labelled = len(plan.folds[0])
+    n_withheld = 0 if plan.withheld is None else len(plan.withheld)
+    n_unlabeled = 0 if image_set.unlabeled is None else len(image_set.unlabeled)
+    run = {
+        "source": place,
+        "protocol": plan.protocol,
+        "folds": list(plan.numbers),
+        "labels": asked.labels,
+        "settings": list(asked.settings),
+        "seed": asked.seed,
+        "size": asked.size,
+        "strict": asked.strict,
+        "device": asked.device,
+        "precision": asked.precision,
+        "command": command,
+        "commit": runs.commit(),
+    }
+    data = {
+        "name": image_set.name,
+        "class_names": list(image_set.class_names),
+        "n_labelled": n_labelled,
+        "n_unlabeled": n_unlabeled + len(image_set.train) - n_labelled - n_withheld,
+        "notes": list(image_set.notes),
+        "damaged": [{"name": file.name, "reason": file.reason} for file in image_set.damaged],
+    }
+    return {"run": run, "data": data, "versions": runs.versions()}
+
+
+def _facts(recipe: Recipe, plan: splits.Plan, asked: Learning, clock: Clock) -> dict[str, Any]:
+    """What stands beside every score; the memory is the highest resident set so far."""
+    return {
+        "protocol": plan.protocol,
+        "recipe": recipe.name,
+        "seed": asked.seed,
+        "commit": runs.commit(),
+        "seconds": {stage: round(seconds, 3) for stage, seconds in clock.seconds.items()},
+        "peak_memory_mib": runs.peak_memory_mib(),
+    }
+
+
+def _fold_scores(outcome: Outcome, number: int, class_names: Sequence[str]) -> dict[str, Any]:
+    scores: dict[str, Any] = {}
+    if outcome.scores:
+        scores |= outcome.scores[number].as_dict(class_names)
+        scores |= {"accuracy_clean": outcome.clean[number], "n_leaked": outcome.n_leaked}
+    if outcome.validation:
+        scores["accuracy_validation"] = outcome.validation[number]
+    return scores
+
+
+def _mean_scores(outcome: Outcome, plan: splits.Plan, class_names: Sequence[str]) -> dict[str, Any]:
+    """Means over folds, and each fold; the confusion matrix adds the folds up."""
+    accuracy, deviation = mean_and_deviation([one.accuracy for one in outcome.scores])
+    clean, clean_deviation = mean_and_deviation(outcome.clean)
+    per_class = np.array([one.accuracy_per_class for one in outcome.scores], float).mean(0)
+    folds = [
+        {"fold": number, "n_labelled": len(plan.folds[place])}
+        | _fold_scores(outcome, place, class_names)
+        for place, number in enumerate(plan.numbers)
+    ]
+    return {
+        "accuracy": accuracy,
+        "accuracy_std": deviation,
+        "accuracy_clean": clean,
+        "accuracy_clean_std": clean_deviation,
+        "n_folds": len(folds),
+        "n_test": outcome.scores[0].n_test,
+        "n_leaked": outcome.n_leaked,
+        "accuracy_per_class": {
+            name: None if np.isnan(value) else float(value)
+            for name, value in zip(class_names, per_class, strict=True)
+        },
+        "confusion": np.sum([one.confusion for one in outcome.scores], axis=0).tolist(),
+        "calibration_error": float(np.mean([one.calibration_error for one in outcome.scores])),
+        "folds": folds,
+    }
+
+
+def _write(folder: Path, scores: dict[str, Any], outcome: Outcome, image_set: ImageSet) -> None:
+    runs.write_json(folder / "scores.json", scores)
+    if outcome.scores and image_set.test is not None:
+        showing.save_mistakes(folder, outcome.scores[0].mistakes, image_set)
+    page.write(showing.findings_of(folder), folder / showing.PAGE)
+
+
+def _check_same_classes(model: Model, image_set: ImageSet) -> None:
+    if image_set.class_names != model.class_names:
+        raise DataError(
+            f"the model knows the classes {_some(model.class_names)}, and {image_set.name} has "
+            f"{_some(image_set.class_names)}: evaluate on a source with the same classes in order"
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (f", ... ({len(names)} in all)" if len(names) > 4 else "")

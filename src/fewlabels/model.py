@@ -1,0 +1,215 @@
+"""A model: a graph that makes features and a head that names classes; it predicts and is saved."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fewlabels import features, graph_files, heads, recipes, runs
+from fewlabels.devices import resolve
+from fewlabels.errors import CheckpointError, DataError
+from fewlabels.graph import Graph
+from fewlabels.heads import Head
+from fewlabels.images import Damaged, Images
+from fewlabels.recipes import Recipe
+from fewlabels.sources.folders import is_image
+from fewlabels.sources.pixels import DamagedImageError, decode, fit_to_size
+
+CHUNK = 512  # images that `predict` holds at once
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prediction:
+    """What a model answered, image by image.
+
+    labels : the most probable class name of each image
+    probability : float32 array of shape (n_images,), that class's
+    probabilities : float32 array of shape (n_images, n_classes), rows adding up to 1
+    names : file of each image; empty where arrays were given
+    damaged : files that could not be read; they are in none of the above
+    """
+
+    labels: tuple[str, ...]
+    probability: np.ndarray
+    probabilities: np.ndarray
+    names: tuple[str, ...] = ()
+    damaged: tuple[Damaged, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Model:
+    """A recogniser.
+
+    image_size : (height, width) in pixels of what the graph takes
+    info : sections of `config.toml` beside `model` and `recipe`: seed, versions, command, ...
+    """
+
+    graph: Graph
+    head: Head
+    class_names: tuple[str, ...]
+    recipe: Recipe
+    image_size: tuple[int, int]
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+    def predict(
+        self,
+        images: Images | np.ndarray | str | Path | Iterable[str | Path],
+        *,
+        device: str = "cpu",
+    ) -> Prediction:
+        """Name the class of each image.
+
+        Images of another size are brought to the model's by the rule of the sources: the largest
+        centred square, resized.
+
+        Parameters
+        ----------
+        images : a part of a set; a uint8 array of shape (n_images, 3, height, width); or a path,
+            or several, of image files and folders of them
+
+        Raises DataError where there is no image, a path does not exist, or no file can be read.
+        """
+        if isinstance(images, Images):
+            return self._named([self._answer(self._fitted(images.pixels), device)], images.names)
+        if isinstance(images, np.ndarray):
+            pixels = Images(pixels=images).pixels
+            return self._named([self._answer(self._fitted(pixels), device)])
+        given = (images,) if isinstance(images, str | Path) else tuple(images)
+        return self._predict_files(image_files(given), device)
+
+    def _predict_files(self, paths: Sequence[Path], device: str) -> Prediction:
+        answers, names, damaged = [], [], []
+        for start in range(0, len(paths), CHUNK):
+            good = []
+            for path in paths[start : start + CHUNK]:
+                try:
+                    good.append(self._fit(decode(path.read_bytes())))
+                    names.append(str(path))
+                except (DamagedImageError, OSError) as error:
+                    reason = getattr(error, "strerror", None) or str(error)
+                    damaged.append(Damaged(str(path), reason))
+            if good:
+                answers.append(self._answer(np.stack(good), device))
+        if not answers:
+            raise DataError(
+                f"none of the {len(paths):,} files can be read as an image; the first, "
+                f"{damaged[0].name}, {damaged[0].reason}: give other files"
+            )
+        return replace(self._named(answers, tuple(names)), damaged=tuple(damaged))
+
+    def _fitted(self, pixels: np.ndarray) -> np.ndarray:
+        if len(pixels) == 0:
+            raise DataError("there is no image to predict: give at least one")
+        if pixels.shape[2:] == self.image_size:
+            return pixels
+        return np.stack([self._fit(image) for image in pixels])
+
+    def _fit(self, pixels: np.ndarray) -> np.ndarray:
+        height, width = self.image_size
+        if pixels.shape[1:] == self.image_size:
+            return pixels
+        if height != width:
+            raise DataError(
+                f"this model takes images of {height} x {width}, got {pixels.shape[1]} x "
+                f"{pixels.shape[2]}: resize them, or fit a model with --size"
+            )
+        return fit_to_size(pixels, height)
+
+    def _answer(self, pixels: np.ndarray, device: str) -> np.ndarray:
+        return probabilities((self,), Images(pixels=pixels), device=device)[0]
+
+    def _named(self, answers: Sequence[np.ndarray], names: tuple[str, ...] = ()) -> Prediction:
+        answers_NL = np.concatenate(answers)
+        return Prediction(
+            labels=tuple(self.class_names[label] for label in answers_NL.argmax(1)),
+            probability=answers_NL.max(1),
+            probabilities=answers_NL,
+            names=names,
+        )
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model's files into a folder, made where it is absent; no pickle.
+
+        Raises CheckpointError where the disk is full.
+        """
+        folder = Path(folder)
+        with runs.disk_full_is_said(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            graph_files.save(self.graph.to("cpu"), folder)
+            heads.save(self.head, folder)
+            described = {"class_names": self.class_names, "image_size": self.image_size}
+            recipe = self.recipe.as_dict()
+            # last: a folder without it is no run, however much of it was written
+            runs.write_toml(
+                folder / runs.CONFIG, {**self.info, "model": described, "recipe": recipe}
+            )
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Model":
+        """Read what `save` (or `fewlabels fit`) wrote; answers are the same bit for bit.
+
+        Raises CheckpointError where a file is absent, damaged, or of another version.
+        """
+        folder = Path(folder)
+        config = runs.read_config(folder)
+        try:
+            described, recipe = config.pop("model"), recipes.from_dict(config.pop("recipe"))
+            height, width = described["image_size"]
+            class_names = tuple(described["class_names"])
+        except KeyError as error:
+            raise CheckpointError(
+                f"{folder / runs.CONFIG} tells of no model (it lacks {error}): give the folder "
+                "of a `fewlabels fit`"
+            ) from None
+        return cls(
+            graph=graph_files.load(folder),
+            head=heads.load(folder),
+            class_names=class_names,
+            recipe=recipe,
+            image_size=(height, width),
+            info=config,
+        )
+
+
+def probabilities(
+    models: Sequence[Model],
+    images: Images,
+    *,
+    device: str = "cpu",
+    what: str = "features",
+) -> list[np.ndarray]:
+    """For each model its answers, float32 of shape (n_images, n_classes).
+
+    The models share one graph (as those of `fit_folds` do), so features are computed once.
+    """
+    first = models[0]
+    if any(model.graph is not first.graph for model in models):
+        raise ValueError("these models have graphs of their own: ask each by itself")
+    features_ND = features.extract(
+        first.graph, images, flips=first.recipe.head.flips, device=resolve(device), what=what
+    )
+    return [model.head.probabilities(features_ND).numpy() for model in models]
+
+
+def image_files(paths: Iterable[str | Path]) -> list[Path]:
+    """The files as they are, and in folders (and theirs) all images by their suffix, sorted.
+
+    Raises DataError where a path does not exist, or there is no image.
+    """
+    found: list[Path] = []
+    asked = [Path(path) for path in paths]
+    for path in asked:
+        if path.is_dir():
+            inside = sorted(file for file in path.rglob("*") if is_image(file.name))
+            if not inside:
+                raise DataError(f"{path} holds no images: give image files, or folders of them")
+            found += inside
+        elif path.exists():
+            found.append(path)
+        else:
+            raise DataError(f"{path} does not exist: give image files, or folders of them")
+    if not found:
+        raise DataError("there is no image to predict: give image files, or folders of them")
+    return found

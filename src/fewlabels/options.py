@@ -1,0 +1,77 @@
+"""What a person may ask for on the command line, in one place; nothing here loads torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from cyclopts import Parameter, validators
+
+from fewlabels.errors import ConfigError
+
+NotNegative = validators.Number(gte=0)
+Positive = validators.Number(gte=1)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How the images are read."""
+
+    size: Annotated[int | None, Parameter(validator=Positive)] = None
+    "Height and width in pixels that every image is resized and centre-cropped to."
+    strict: Annotated[bool, Parameter(negative="")] = False
+    "Stop at the first damaged image, instead of naming, counting and skipping it."
+    seed: Annotated[int, Parameter(validator=NotNegative)] = 0
+    "Of made sets, of drawn labels and of learning."
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Learning(Reading):
+    """How it is learned."""
+
+    recipe: str = "kmeans-1"
+    "Name of the recipe: which filters, which head, which settings."
+    settings: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = ()
+    "Change one setting, such as filters.patch_size=22; may be given again."
+    labels: Annotated[int | None, Parameter(validator=Positive)] = None
+    "Use so many labels in all, drawn evenly over the classes with the seed."
+    protocol: Literal["cifar10-400", "folds-1000", "report-split"] | None = None
+    "A named choice of labels; every score names it."
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    "Where to compute."
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    "Of matrix products; auto takes bf16 only where the processor has it."
+
+
+def settings_of(pairs: Sequence[str]) -> dict[str, str]:
+    """`("filters.patch_size=22", ...)` -> {"filters.patch_size": "22", ...}.
+
+    Raises ConfigError for a pair without a name or an equals sign.
+    """
+    settings = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not (name.strip() and equals):
+            raise ConfigError(f"--set takes NAME=VALUE, such as filters.patch_size=8; got {pair!r}")
+        settings[name.strip()] = value.strip()
+    return settings
+
+
+def fold_numbers(text: str) -> tuple[int, ...] | None:
+    """`0-4` -> (0, 1, 2, 3, 4); `0,2` -> (0, 2); `all` -> None.
+
+    Raises ConfigError for anything else.
+    """
+    if text.strip().lower() == "all":
+        return None
+    numbers: list[int] = []
+    for piece in text.split(","):
+        first, _, last = piece.partition("-")
+        last = last or first
+        if not (first.strip().isdecimal() and last.strip().isdecimal()) or int(last) < int(first):
+            raise ConfigError(f"--folds takes all, a range 0-4 or a list 0,2; got {text!r}")
+        numbers += range(int(first), int(last) + 1)
+    if len(set(numbers)) < len(numbers):
+        raise ConfigError(f"--folds names a fold twice; got {text!r}")
+    return tuple(numbers)

@@ -1,0 +1,186 @@
+"""How well a model answers: the one door for test labels, and what honesty asks beside it.
+
+Shapes: N test images, L classes (in a confusion matrix row: true, column: answered).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fewlabels import splits
+from fewlabels.copies import digests
+from fewlabels.errors import DataError
+from fewlabels.fitting import fit_folds
+from fewlabels.images import Images, ImageSet
+from fewlabels.model import Model, probabilities
+from fewlabels.progress import say
+from fewlabels.recipes import Recipe
+
+N_BINS = 15  # of the calibration error
+N_MISTAKES = 24  # kept for the report
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A wrong answer: the image's index, the true and the answered label, its probability."""
+
+    index: int
+    truth: int
+    label: int
+    probability: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scores:
+    """How a model answered labelled images that it did not learn from.
+
+    accuracy : fraction; accuracy_per_class : a fraction per class, None where it has no images
+    confusion : int64 array of shape (n_classes, n_classes)
+    calibration_error : expected calibration error over 15 bins, see `calibration_error`
+    mistakes : the most confident ones
+    """
+
+    accuracy: float
+    accuracy_per_class: tuple[float | None, ...]
+    confusion: np.ndarray
+    n_test: int
+    calibration_error: float
+    mistakes: tuple[Answer, ...]
+
+    def as_dict(self, class_names: Sequence[str]) -> dict[str, Any]:
+        """As in `scores.json`."""
+        return {
+            "accuracy": self.accuracy,
+            "accuracy_per_class": dict(zip(class_names, self.accuracy_per_class, strict=True)),
+            "confusion": self.confusion.tolist(),
+            "n_test": self.n_test,
+            "calibration_error": self.calibration_error,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Outcome:
+    """Models of all folds and how they did; each tuple has one entry per fold.
+
+    scores : learned with all unlabelled images; clean : accuracies learned without the copies of
+    test images; n_leaked : test images that have a copy, byte for byte, in what was learned from
+    without labels; validation : accuracies on the validation images, if the plan has some.
+    Without labelled test images `scores` and `clean` are empty and `n_leaked` is None.
+    """
+
+    models: tuple[Model, ...]
+    scores: tuple[Scores, ...] = ()
+    clean: tuple[float, ...] = ()
+    n_leaked: int | None = None
+    validation: tuple[float, ...] = ()
+
+
+def score(
+    image_set: ImageSet,
+    recipe: Recipe,
+    plan: splits.Plan,
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+    precision: str = "auto",
+) -> Outcome:
+    """Learn the label-free part once, a head per fold, and answer the test images.
+
+    Where copies of test images were among the unlabelled ones, all is learned again without them.
+    """
+    pool = splits.pool(image_set, plan.withheld)
+    how = {"seed": seed, "device": device, "precision": precision}
+    models = fit_folds(image_set, recipe, plan, pool=pool, **how)  # type: ignore[arg-type]
+    validation: tuple[float, ...] = ()
+    if plan.validation is not None:
+        validation = tuple(s.accuracy for s in evaluate(models, plan.validation, device=device))
+    if image_set.test is None or image_set.test.labels is None:
+        return Outcome(models=models, validation=validation)
+    scores = evaluate(models, image_set.test, device=device)
+    leaked, copies = shared(image_set.test, pool)
+    n_leaked = int(leaked.sum())
+    clean = tuple(one.accuracy for one in scores)
+    if n_leaked and copies.all():
+        raise DataError(
+            f"all images to learn from in {image_set.name} are copies of test images: give others"
+        )
+    if n_leaked:
+        say(
+            f"{n_leaked:,} test images lie among the unlabelled ones, byte for byte: learning "
+            "again without the copies"
+        )
+        pool = splits.without(pool, copies)
+        again = fit_folds(image_set, recipe, plan, pool=pool, **how)  # type: ignore[arg-type]
+        clean = tuple(s.accuracy for s in evaluate(again, image_set.test, device=device))
+    return Outcome(
+        models=models, scores=scores, clean=clean, n_leaked=n_leaked, validation=validation
+    )
+
+
+def shared(test: Images, pool: Images) -> tuple[np.ndarray, np.ndarray]:
+    """Which images of either (bool arrays) occur byte for byte in the other."""
+    found, others = digests(test.pixels), digests(pool.pixels)
+    return np.isin(found, others), np.isin(others, found)
+
+
+def evaluate(models: Sequence[Model], images: Images, *, device: str = "cpu") -> tuple[Scores, ...]:
+    """The scores of models that share one graph, on labelled images.
+
+    Raises DataError where the images have no labels.
+    """
+    if images.labels is None:
+        raise DataError("the test images have no labels, so there is no score: label them")
+    answers = probabilities(models, images, device=device, what="features of test images")
+    return tuple(measure(answers_NL, images.labels) for answers_NL in answers)
+
+
+def measure(answers_NL: np.ndarray, labels_N: np.ndarray) -> Scores:
+    """Compare answers with the truth: the only function that test labels enter.
+
+    Parameters
+    ----------
+    answers_NL : float array of shape (n_images, n_classes), rows adding up to 1
+    labels_N : int64 array of shape (n_images,)
+    """
+    n_classes = answers_NL.shape[1]
+    answered_N, confidence_N = answers_NL.argmax(1), answers_NL.max(1)
+    right_N = answered_N == labels_N
+    confusion_LL = np.zeros((n_classes, n_classes), np.int64)
+    np.add.at(confusion_LL, (labels_N, answered_N), 1)
+    counts = confusion_LL.sum(1)
+    wrong = np.flatnonzero(~right_N)
+    worst = wrong[np.argsort(-confidence_N[wrong], kind="stable")[:N_MISTAKES]]
+    return Scores(
+        accuracy=float(right_N.mean()),
+        accuracy_per_class=tuple(
+            float(confusion_LL[label, label] / counts[label]) if counts[label] else None
+            for label in range(n_classes)
+        ),
+        confusion=confusion_LL,
+        n_test=len(labels_N),
+        calibration_error=calibration_error(confidence_N, right_N),
+        mistakes=tuple(
+            Answer(int(i), int(labels_N[i]), int(answered_N[i]), float(confidence_N[i]))
+            for i in worst
+        ),
+    )
+
+
+def calibration_error(confidence_N: np.ndarray, right_N: np.ndarray, n_bins: int = N_BINS) -> float:
+    """Expected calibration error: how far stated probabilities are from the share of right ones.
+
+    sum over bins of (images in the bin / all images) * |accuracy - mean confidence| in the bin,
+    with bins of equal width, each closed above: (0, 1/n], (1/n, 2/n], ...
+
+    Source: C. Guo et al., On Calibration of Modern Neural Networks, ICML 2017, equation 3.
+    """
+    bins_N = np.clip(np.ceil(confidence_N * n_bins).astype(int) - 1, 0, n_bins - 1)
+    gap = np.bincount(bins_N, weights=right_N - confidence_N.astype(np.float64), minlength=n_bins)
+    return float(np.abs(gap).sum() / len(confidence_N))
+
+
+def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
+    """The mean, and the standard deviation over folds (n - 1 below); None for a single fold."""
+    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None

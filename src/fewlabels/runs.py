@@ -1,0 +1,241 @@
+"""A run folder: claimed before the work, written whole, and described so that it can be repeated.
+
+    config.toml          every setting, the seed, versions, the command
+    graph.json, weights.safetensors, head.safetensors, mistakes.safetensors
+    metrics.jsonl        a line per stage
+    scores.json, report.html
+
+The folder is made under another name beside its own and renamed when it is complete, so a run
+that is interrupted or fails leaves what was there as it was.
+"""
+
+import errno
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from fewlabels.errors import CheckpointError, ConfigError, DataError
+
+CONFIG = "config.toml"
+OURS = frozenset(
+    f"{CONFIG} graph.json weights.safetensors head.safetensors mistakes.safetensors "
+    "metrics.jsonl scores.json report.html checkpoints".split()
+)
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextmanager
+def claim(out: str | Path, overwrite: bool = False) -> Iterator[Path]:
+    """A folder to write a run into; it becomes `out` at the end of the block, or vanishes.
+
+    Parameters
+    ----------
+    overwrite : replace `out` where it holds a run; anything else is never replaced
+
+    Raises CheckpointError where `out` holds another run, or the disk fills up; ConfigError where
+    `out` holds something else or cannot be made. In each case `out` is as it was.
+    """
+    final = Path(out).resolve()
+    _check_free(final, overwrite)
+    partial = final.with_name(f".{final.name}.partial-{os.getpid()}")
+    replaced = final.with_name(f".{final.name}.replaced-{os.getpid()}")
+    try:
+        _make(partial)
+        with disk_full_is_said(final):
+            yield partial
+            _check_free(final, overwrite)  # another run may have ended meanwhile
+            if final.exists():
+                final.rename(replaced)
+            partial.rename(final)
+    finally:
+        if replaced.exists() and not final.exists():
+            replaced.rename(final)
+        for leftover in (partial, replaced):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _check_free(folder: Path, overwrite: bool) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file, and a run is a folder: give another --out")
+    found = sorted(entry.name for entry in folder.iterdir()) if folder.exists() else []
+    foreign = [name for name in found if name not in OURS]
+    if foreign or (found and CONFIG not in found):
+        raise ConfigError(
+            f"{folder} holds something that is no run ({(foreign or found)[0]}), and is left as "
+            "it is: give another --out"
+        )
+    if found and not overwrite:
+        raise CheckpointError(
+            f"{folder} holds another run: give another --out, or replace it with --overwrite"
+        )
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        if error.errno in FULL:
+            raise _full(folder.parent) from error
+        raise ConfigError(
+            f"a run cannot be written into {folder.parent} ({error.strerror}): give another --out"
+        ) from error
+
+
+@contextmanager
+def disk_full_is_said(place: Path) -> Iterator[None]:
+    """A full disk (also as safetensors or torch put it) becomes one line of CheckpointError."""
+    try:
+        yield
+    except (DataError, CheckpointError, ConfigError):
+        raise
+    except Exception as error:
+        if not _is_full(error):
+            raise
+        raise _full(place) from error
+
+
+def _is_full(error: Exception) -> bool:
+    # safetensors and torch turn the system's error into one of their own, with its text
+    text = str(error).lower()
+    return getattr(error, "errno", None) in FULL or any(
+        words in text for words in ("no space left", "os error 28", "disk quota", "os error 122")
+    )
+
+
+def _full(place: Path) -> CheckpointError:
+    return CheckpointError(
+        f"the disk is full, so nothing was written to {place}: free some space, or give a folder "
+        "on another disk"
+    )
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole under another name, then rename it."""
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink()
+        raise
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_toml(path: Path, content: Mapping[str, Any]) -> None:
+    """TOML has no null: what is None is left out."""
+    write_text(path, tomli_w.dumps(_without_none(content)))
+
+
+def _without_none(content: Any) -> Any:
+    if isinstance(content, Mapping):
+        return {key: _without_none(v) for key, v in content.items() if v is not None}
+    if isinstance(content, list | tuple):
+        return [_without_none(value) for value in content if value is not None]
+    return content
+
+
+def read_config(run: str | Path) -> dict[str, Any]:
+    """The content of a run's `config.toml`.
+
+    Raises CheckpointError where there is no such run, or the file is damaged.
+    """
+    run = Path(run)
+    path = run / CONFIG
+    if not path.is_file():
+        raise CheckpointError(
+            f"{run} {'holds no run' if run.is_dir() else 'is no folder'}: expected a folder "
+            f"with {CONFIG}, as `fewlabels fit ... --out {run}` writes it"
+        )
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise CheckpointError(f"{path} cannot be read ({_one_line(error)}): fit again") from error
+
+
+def read_scores(run: str | Path) -> dict[str, Any]:
+    """The content of a run's `scores.json`.
+
+    Raises CheckpointError where there is none, or it is damaged.
+    """
+    path = Path(run) / "scores.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read ({_one_line(error)}): fit again") from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(getattr(error, "strerror", None) or error).split())
+
+
+class Diary:
+    """A watcher that writes a line per finished stage into `metrics.jsonl`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.counts: dict[str, int] = {}
+
+    def started(self, stage: str, total: int | None, unit: str) -> None:
+        self.counts[stage] = 0
+
+    def advanced(self, stage: str, count: int) -> None:
+        self.counts[stage] = self.counts.get(stage, 0) + count
+
+    def ended(self, stage: str, seconds: float) -> None:
+        line = {"stage": stage, "seconds": round(seconds, 4), "count": self.counts.get(stage, 0)}
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def said(self, message: str) -> None: ...
+
+
+def versions() -> dict[str, str]:
+    """Of Python, this package and those that numbers depend on."""
+    named = ("fewlabels", "torch", "numpy", "scikit-learn", "pillow")
+    return {"python": platform.python_version()} | {name: version(name) for name in named}
+
+
+def commit() -> str | None:
+    """The commit of the package's own checkout (with -dirty if changed); None if there is none."""
+    package = Path(__file__).resolve().parent
+    try:
+        top = _git(package, "rev-parse", "--show-toplevel")
+        if Path(top).resolve() / "src" / "fewlabels" != package:
+            return None  # installed inside somebody else's repository
+        return _git(package, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ("git", "-C", str(folder), *arguments)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+    return done.stdout.strip()
+
+
+def peak_memory_mib() -> float | None:
+    """The most memory this process has held so far (resident set), in MiB; None on Windows."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)

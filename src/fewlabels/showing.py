@@ -1,0 +1,116 @@
+"""The files of a run -> what its page shows; so the page can be written again at any time.
+
+The most confident mistakes are kept as pictures in `mistakes.safetensors`, as the source may be
+gone by then.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from fewlabels import drawing, graph_files, runs
+from fewlabels.errors import CheckpointError
+from fewlabels.images import Damaged, ImageSet
+from fewlabels.protocol import Answer
+from fewlabels.report.findings import Findings, Mistake
+from fewlabels.ways import filters
+
+MISTAKES = "mistakes.safetensors"
+PAGE = "report.html"
+
+
+def findings_of(run: str | Path) -> Findings:
+    """All that a run's page shows, read from its folder.
+
+    Raises CheckpointError where a file is absent or damaged.
+    """
+    run = Path(run)
+    config, scores = runs.read_config(run), runs.read_scores(run)
+    graph = graph_files.load(run)
+    asked, data = config.get("run", {}), config.get("data", {})
+    try:
+        recipe, class_names = scores["recipe"], data["class_names"]
+    except KeyError as error:
+        raise CheckpointError(
+            f"{run} was not written by fewlabels fit (it lacks {error})"
+        ) from None
+    return Findings(
+        source=data.get("name", "images"),
+        recipe=recipe,
+        class_names=class_names,
+        scores=scores,
+        n_labelled=data.get("n_labelled"),
+        n_unlabeled=data.get("n_unlabeled"),
+        filters=filters.gallery(graph).numpy(),
+        mistakes=load_mistakes(run),
+        graph_svg=drawing.as_svg(graph),
+        graph_text=drawing.as_text(graph),
+        settings=config.get("recipe", {}),
+        versions=config.get("versions", {}),
+        command=asked.get("command"),
+        notes=(*_protocol_notes(scores), *data.get("notes", ())),
+        damaged=[Damaged(file["name"], file["reason"]) for file in data.get("damaged", ())],
+    )
+
+
+def _protocol_notes(scores: dict) -> list[str]:
+    notes = [
+        f"Protocol: {scores.get('protocol')}. The filters learned from the unlabelled images and "
+        "from all training images without their labels; test images were only answered."
+    ]
+    folds = scores.get("folds")
+    if folds:
+        listed = ", ".join(f"{100 * fold['accuracy']:.1f} %" for fold in folds)
+        spread = scores.get("accuracy_std")
+        deviation = "" if spread is None else f"; standard deviation {100 * spread:.2f} points"
+        notes.append(
+            f"The accuracy is the mean of {len(folds)} folds: {listed}{deviation}. The confusion "
+            "matrix adds them up; the mistakes are those of the first."
+        )
+    if scores.get("accuracy_validation") is not None:
+        notes.append(
+            f"On the validation images: {100 * scores['accuracy_validation']:.1f} % correct."
+        )
+    return notes
+
+
+def save_mistakes(folder: Path, mistakes: Sequence[Answer], image_set: ImageSet) -> None:
+    """Keep the pictures, names and answers of wrong answers on the test part."""
+    test = image_set.test
+    assert test is not None
+    if not mistakes:
+        return
+    indices = np.array([mistake.index for mistake in mistakes])
+    facts = [
+        {
+            "truth": image_set.class_names[mistake.truth],
+            "answer": image_set.class_names[mistake.label],
+            "probability": mistake.probability,
+            "name": test.names[mistake.index] if test.names else f"test image {mistake.index}",
+        }
+        for mistake in mistakes
+    ]
+    pixels = np.ascontiguousarray(test.pixels[indices])
+    content = safetensors.numpy.save({"pixels": pixels}, {"facts": json.dumps(facts)})
+    (folder / MISTAKES).write_bytes(content)
+
+
+def load_mistakes(folder: Path) -> list[Mistake]:
+    """What `save_mistakes` kept; none where there is no such file.
+
+    Raises CheckpointError where it is damaged.
+    """
+    path = folder / MISTAKES
+    if not path.exists():
+        return []
+    try:
+        with safetensors.safe_open(path, "numpy") as file:
+            pixels = file.get_tensor("pixels")
+            facts = json.loads(file.metadata()["facts"])
+        return [Mistake(pixels=image, **fact) for image, fact in zip(pixels, facts, strict=True)]
+    except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is damaged ({error}): remove it, or fit again") from error

@@ -1,0 +1,217 @@
+"""What a person sees: stages as a live bar or plain lines on stderr, results as text on stdout."""
+
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+from fewlabels.progress import watching
+
+QUIET = 0.5  # seconds: a shorter stage gets no line of its own
+EVERY = 10.0  # seconds between lines of a long stage
+
+
+@contextmanager
+def shown(stream: TextIO | None = None) -> Iterator[None]:
+    """Show the stages of the block on `stream` (stderr if None)."""
+    stream = stream or sys.stderr
+    if stream.isatty():
+        bars = Bars(stream)
+        with bars.progress, watching(bars):
+            yield
+    else:
+        with watching(Lines(stream)):
+            yield
+
+
+class Lines:
+    """A watcher for logs: a line when a stage has ended, and every ten seconds of a long one."""
+
+    def __init__(self, stream: TextIO, quiet: float = QUIET, every: float = EVERY) -> None:
+        self.stream, self.quiet, self.every = stream, quiet, every
+        self.running: dict[str, list[Any]] = {}  # name -> [done, total, unit]
+        self.last = time.monotonic()
+
+    def started(self, stage: str, total: int | None, unit: str) -> None:
+        self.running[stage] = [0, total, unit]
+
+    def advanced(self, stage: str, count: int) -> None:
+        state = self.running[stage]
+        state[0] += count
+        now = time.monotonic()
+        if now - self.last >= self.every:
+            self.last = now
+            self._line(f"{stage}: {amount(*state)}")
+
+    def ended(self, stage: str, seconds: float) -> None:
+        done, _, unit = self.running.pop(stage)
+        # an outer stage says nothing new when its inner ones have spoken
+        if seconds >= self.quiet and len(self.running) < 2:
+            self.last = time.monotonic()
+            counted = f"{amount(done, None, unit)} in " if done else ""
+            self._line(f"{stage}: {counted}{seconds:.1f} s")
+
+    def said(self, message: str) -> None:
+        self._line(message)
+
+    def _line(self, text: str) -> None:
+        print(text, file=self.stream, flush=True)
+
+
+def amount(done: int, total: int | None, unit: str) -> str:
+    """(1200, 4000, "images") -> "1,200 of 4,000 images"."""
+    of = "" if total is None else f" of {total:,}"
+    return f"{done:,}{of} {unit}".rstrip()
+
+
+class Bars:
+    """A watcher for a terminal: a live bar per running stage, a line for each that has ended."""
+
+    def __init__(self, stream: TextIO) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            SpinnerColumn,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        self.progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]}", markup=False),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=Console(file=stream),
+            transient=True,
+        )
+        self.running: dict[str, list[Any]] = {}  # name -> [task, done, unit]
+
+    def started(self, stage: str, total: int | None, unit: str) -> None:
+        self.running[stage] = [self.progress.add_task(stage, total=total, unit=unit), 0, unit]
+
+    def advanced(self, stage: str, count: int) -> None:
+        state = self.running[stage]
+        state[1] += count
+        self.progress.advance(state[0], count)
+
+    def ended(self, stage: str, seconds: float) -> None:
+        task, done, unit = self.running.pop(stage)
+        self.progress.remove_task(task)
+        if seconds >= QUIET:
+            counted = f"  {amount(done, None, unit)}" if done else ""
+            self._line(f"  {stage}{counted}  {seconds:.1f} s")
+
+    def said(self, message: str) -> None:
+        self._line(f"  {message}")
+
+    def _line(self, text: str) -> None:
+        self.progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.2f} %"
+
+
+def table(rows: Sequence[Sequence[str]], heads: Sequence[str] = ()) -> str:
+    """Columns as wide as their widest entry; the first to the left, the others to the right."""
+    lines = [tuple(heads), *rows] if heads else list(rows)
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(
+            text.ljust(width) if column == 0 else text.rjust(width)
+            for column, (text, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def survey_text(found: Mapping[str, Any]) -> str:
+    """What `fewlabels data` prints."""
+    height, width = found["size"]
+    parts = found["parts"]
+    lines = [
+        f"{found['name']}: {found['n_classes']} classes, images of {height} x {width}",
+        "",
+        table(
+            [
+                (
+                    part,
+                    f"{facts['n_images']:,}",
+                    "yes" if facts["n_per_class"] else "no",
+                    f"{facts['n_duplicates']:,}",
+                )
+                for part, facts in parts.items()
+            ],
+            ("part", "images", "labels", "duplicates"),
+        ),
+        "",
+        table(
+            [
+                (name, *(_count(facts, name) for facts in parts.values()))
+                for name in found["class_names"]
+            ],
+            ("class", *parts),
+        ),
+        "",
+    ]
+    if found["n_folds"]:
+        sizes = found["fold_sizes"]
+        span = f"{min(sizes):,}" + (f" to {max(sizes):,}" if max(sizes) > min(sizes) else "")
+        lines.append(f"{found['n_folds']} folds of {span} labelled images")
+    lines.append(
+        f"test images with a byte-identical copy: {found['n_leaked']:,} among the unlabelled, "
+        f"{found['n_leaked_train']:,} among the training images"
+    )
+    lines.append(f"damaged images: {found['n_damaged']:,}")
+    lines += [f"  {file['name']}: {file['reason']}" for file in found["damaged"]]
+    lines += [f"note: {note}" for note in found["notes"]]
+    return "\n".join(lines)
+
+
+def _count(facts: Mapping[str, Any], name: str) -> str:
+    counts = facts["n_per_class"]
+    return f"{counts[name]:,}" if counts else "-"
+
+
+def scores_text(scores: Mapping[str, Any]) -> str:
+    """What `fit`, `score` and `evaluate` print."""
+    lines = []
+    if "accuracy" in scores:
+        spread = scores.get("accuracy_std")
+        deviation = "" if spread is None else f" +- {100 * spread:.2f} ({scores['n_folds']} folds)"
+        lines.append(
+            f"accuracy {percent(scores['accuracy'])}{deviation} of {scores['n_test']:,} test images"
+        )
+        if scores.get("n_leaked"):
+            lines.append(
+                f"without the {scores['n_leaked']:,} test images that lie among the unlabelled: "
+                f"accuracy {percent(scores['accuracy_clean'])}"
+            )
+        lines.append(
+            table([(name, percent(one)) for name, one in scores["accuracy_per_class"].items()])
+        )
+        lines.append(f"calibration error {percent(scores['calibration_error'])}")
+    if scores.get("accuracy_validation") is not None:
+        lines.append(f"accuracy on validation images {percent(scores['accuracy_validation'])}")
+    if "protocol" in scores:
+        lines.append(
+            f"protocol {scores['protocol']}, recipe {scores['recipe']}, seed {scores['seed']}"
+        )
+    if scores.get("report"):
+        lines.append(f"report {scores['report']}")
+    return "\n".join(lines)
+
+
+def predictions_text(answered: Mapping[str, Any]) -> str:
+    """What `fewlabels predict` prints: one line per image, columns parted by tabs."""
+    return "\n".join(
+        f"{one['path']}\t{one['class']}\t{one['probability']:.4f}"
+        for one in answered["predictions"]
+    )
