@@ -37,6 +37,13 @@ def test_building_touches_no_statistic_flag_gradient_or_random_state():
     assert {"cpu"} == {tensor.device.type for tensor in stem.state_dict().values()}
 
 
+def test_a_graph_can_be_built_where_inference_mode_is_on():
+    with torch.inference_mode():
+        graph = two_layers()
+
+    assert (4 * 6 * 6,) == graph.shapes["head"]
+
+
 def test_shapes_are_found_without_computing():
     class Counting(nn.Identity):
         def forward(self, x: Tensor) -> Tensor:

@@ -165,8 +165,8 @@ def test_weights_keep_the_order_in_memory_that_they_had(tmp_path):
 def test_weights_that_are_views_of_one_memory_are_written_without_the_rest(tmp_path):
     graph = Graph({"a": node(nn.Linear(4, 4), "image")}, {"image": (4,)}, ("a",)).eval()
     memory = torch.randn(1000)
-    graph.layers["a"].weight.data = memory[:16].view(4, 4)
-    graph.layers["a"].bias.data = memory[16:20]
+    graph.layers["a"].weight.data = memory[:16].view(4, 4).T
+    graph.layers["a"].bias.data = memory[12:16]  # overlaps the weight
     save(graph, tmp_path)
 
     same(graph, load(tmp_path))

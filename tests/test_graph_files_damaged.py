@@ -93,7 +93,11 @@ def change(folder: Path, edit: Callable[[dict], object]) -> None:
         (lambda d: d["tied"].update({"layers.head.bias": "y"}), "does not describe .* 'y'"),
         (
             lambda d: d["tied"].update({"layers.head.bias": "layers.head.weight"}),
-            "ties weights of other shapes.*head.bias",
+            "ties weights of unlike shapes, 'layers.head.bias'",
+        ),
+        (
+            lambda d: d["memory_order"].update({"layers.head.weight": [0, 0]}),
+            r"\[0, 0\] is no order of the dimensions of 'layers.head.weight'",
         ),
         (
             lambda d: d["modules"][0]["arguments"].update(out_features=5),

@@ -79,6 +79,17 @@ def infer_shapes(
 
     Raises ConfigError with the node, its module, its input shapes and PyTorch's reason.
     """
+    with torch.inference_mode(False), torch.no_grad():
+        probes = _probes(modules, sources, inputs)
+    return {name: tuple(probe.shape[1:]) for name, probe in probes.items()}
+
+
+def _probes(
+    modules: Mapping[str, nn.Module],
+    sources: Mapping[str, Sequence[str]],
+    inputs: Mapping[str, Shape],
+) -> dict[str, Tensor]:
+    """A tensor on the meta device for every input and every node's output."""
     dtype = next((p.dtype for m in modules.values() for p in m.parameters()), None)
     dtype = dtype if dtype is not None and dtype.is_floating_point else torch.get_default_dtype()
     probes = {
@@ -95,12 +106,14 @@ def infer_shapes(
             probes[name] = _probe(module, read)
         except Exception as error:
             # one line of PyTorch's reason; the whole of it stays in the chained error
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(
+                "."
+            )
             raise ConfigError(
                 f"node {name!r}, {_in_one_line(module)}, cannot take {got}: {reason}. "
                 "Change the module or what it reads"
             ) from error
-    return {name: tuple(probe.shape[1:]) for name, probe in probes.items()}
+    return probes
 
 
 def _probe(module: nn.Module, read: list[Tensor]) -> Tensor:
@@ -110,7 +123,7 @@ def _probe(module: nn.Module, read: list[Tensor]) -> Tensor:
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
-        with torch.no_grad(), torch.random.fork_rng([device] if device.type == "cuda" else []):
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
             try:
                 meta = {key: tensor.detach().to("meta") for key, tensor in tensors.items()}
                 given = tuple(torch.empty_like(tensor) for tensor in read)

@@ -9,10 +9,12 @@ the same names, and made again from a table of kinds; a file can name nothing ou
      "modules": [{"kind": "Conv2d", "arguments": {"in_channels": 3, ...}},
                  {"kind": "Sequential", "children": {"0": 0}}, ...],
      "tied": {"layers.head.weight": "layers.stem.0.weight"},
-     "channels_last": ["layers.stem.0.weight"]}
+     "memory_order": {"layers.stem.0.weight": [0, 2, 3, 1]}}
 
 Numbers in `nodes` and `children` are places in `modules`, so a shared module stands there once.
-`tied` names each weight that is another one; `channels_last` those that lie so in memory.
+`tied` names each weight that is another one. `memory_order` has the dimensions of a weight that
+does not lie in memory in the order of its dimensions (channels_last, a transposed matrix), the
+slowest first: another order would give sums that differ in the last bit.
 """
 
 import contextlib
@@ -66,9 +68,7 @@ def load(folder: Path) -> Graph:
     try:
         with torch.random.fork_rng([]):  # constructors draw weights, which are replaced below
             graph = _build(described)
-        tied, channels_last = dict(described["tied"]), set(described["channels_last"])
-        expected = graph.state_dict()
-        unlike = [key for key in tied if expected[key].shape != expected[tied[key]].shape]
+        tied, orders = _tied_and_orders(described, graph.state_dict())
     except (ConfigError, CheckpointError) as error:
         raise CheckpointError(f"{path} cannot be used: {error}") from error
     except Exception as error:
@@ -76,21 +76,17 @@ def load(folder: Path) -> Graph:
         raise CheckpointError(
             f"{path} does not describe a graph ({reason}): save the graph again"
         ) from error
-    if unlike:
-        raise CheckpointError(
-            f"{path} ties weights of other shapes, {unlike}: save the graph again"
-        )
     weights, fingerprint = _read_weights(path.with_name(WEIGHTS))
-    _check_fit(
-        path.with_name(WEIGHTS), {k: expected[k] for k in expected if k not in tied}, weights
-    )
+    expected = {k: value for k, value in graph.state_dict().items() if k not in tied}
+    _check_fit(path.with_name(WEIGHTS), expected, weights)
     if fingerprint not in (None, _fingerprint(described)):
         raise CheckpointError(
             f"{path.with_name(WEIGHTS)} is of another graph than {path.name}: "
             "take both files from one save"
         )
-    for key in channels_last & set(weights):
-        weights[key] = weights[key].contiguous(memory_format=torch.channels_last)
+    for key, order in orders.items():
+        back = sorted(range(len(order)), key=order.__getitem__)
+        weights[key] = weights[key].permute(order).contiguous().permute(back)
     graph.load_state_dict(weights, strict=False, assign=True)  # complete, but for the tied
     for key, first in tied.items():
         _place(graph, key, _find(graph, first))
@@ -120,23 +116,34 @@ def _describe(graph: Graph) -> tuple[dict[str, Any], dict[str, Tensor]]:
         "nodes": nodes,
         "modules": entries,
         "tied": tied,
-        "channels_last": [key for key in first_key.values() if _is_channels_last(values[key])],
+        "memory_order": {
+            key: _memory_order(values[key])
+            for key in first_key.values()
+            if not values[key].is_contiguous()
+        },
     }
-    return described, {key: _own_memory(values[key]) for key in first_key.values()}
+    # copies, as safetensors refuses tensors that lie in one memory
+    copies = {k: values[k].detach().to("cpu", copy=True).contiguous() for k in first_key.values()}
+    return described, copies
 
 
-def _is_channels_last(value: Tensor) -> bool:
-    return (
-        value.ndim == 4
-        and value.is_contiguous(memory_format=torch.channels_last)
-        and not value.is_contiguous()
-    )
+def _tied_and_orders(
+    described: Mapping[str, Any], expected: Mapping[str, Tensor]
+) -> tuple[dict[str, str], dict[str, list[int]]]:
+    """Which weights are other ones, and how others lie in memory, where that fits the graph."""
+    tied, orders = dict(described["tied"]), dict(described["memory_order"])
+    for key, first in tied.items():
+        if expected[key].shape != expected[first].shape:
+            raise CheckpointError(f"it ties weights of unlike shapes, {key!r} and {first!r}")
+    for key, order in orders.items():
+        if key in tied or sorted(order) != list(range(expected[key].ndim)):
+            raise CheckpointError(f"{order} is no order of the dimensions of {key!r}")
+    return tied, orders
 
 
-def _own_memory(value: Tensor) -> Tensor:
-    """The values on the CPU, side by side, in memory that no other tensor uses (or the same)."""
-    value = value.detach().cpu().contiguous()
-    return value if value.untyped_storage().nbytes() == value.nbytes else value.clone()
+def _memory_order(value: Tensor) -> list[int]:
+    """The dimensions, the one with the longest steps in memory first."""
+    return sorted(range(value.ndim), key=lambda dimension: -value.stride()[dimension])
 
 
 def _build(described: Mapping[str, Any]) -> Graph:
