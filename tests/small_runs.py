@@ -1,13 +1,4 @@
-"""Runs small enough for tests: settings that learn in a moment, and a set on disk."""
-
-from pathlib import Path
-
-import pytest
-
-from fewlabels.cli import main
-from fewlabels.sources import made
-from fewlabels.sources.pixels import Options
-from fewlabels.sources.writing import convert
+"""Settings with which a recipe learns in a moment."""
 
 FAST = {
     "filters.n_filters": "12",
@@ -18,22 +9,3 @@ FAST = {
     "head.strengths": "0.1",
 }
 FAST_SETTINGS = [part for name, value in FAST.items() for part in ("--set", f"{name}={value}")]
-
-
-@pytest.fixture(scope="session")
-def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Class folders: 3 training and 2 test images of each of 10 classes, 30 unlabelled; 16 x 16."""
-    folder = tmp_path_factory.mktemp("sets") / "tiny"
-    tiny = made.shapes(
-        Options(size=16), n_train_per_class=3, n_test_per_class=2, n_unlabeled=30, n_leaked=2
-    )
-    convert(tiny, folder, "folder")
-    return folder
-
-
-@pytest.fixture(scope="session")
-def tiny_run(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of `fewlabels fit` on that folder."""
-    out = tmp_path_factory.mktemp("runs") / "tiny"
-    assert 0 == main(["fit", str(tiny_folder), "--out", str(out), *FAST_SETTINGS])
-    return out

@@ -5,7 +5,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from small_runs import FAST
 
 from fewlabels import fitting, recipes, splits
 from fewlabels.errors import DataError
@@ -18,6 +17,7 @@ from fewlabels.protocol import (
     score,
     shared,
 )
+from small_runs import FAST
 
 RECIPE = recipes.named("kmeans-1", FAST)
 

@@ -38,6 +38,7 @@ app = App(
     help="Learn to recognise images from a few labelled and many unlabelled ones.",
     version=_version,
     help_format="plaintext",
+    suppress_keyboard_interrupt=False,  # `main` gives the exit code, not cyclopts
 )
 
 

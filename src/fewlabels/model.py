@@ -1,6 +1,6 @@
 """A model: a graph that makes features and a head that names classes; it predicts and is saved."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from fewlabels.errors import CheckpointError, DataError
 from fewlabels.graph import Graph
 from fewlabels.heads import Head
 from fewlabels.images import Damaged, Images
+from fewlabels.progress import say, stage
 from fewlabels.recipes import Recipe
 from fewlabels.sources.folders import is_image
 from fewlabels.sources.pixels import DamagedImageError, decode, fit_to_size
@@ -80,24 +81,34 @@ class Model:
         return self._predict_files(image_files(given), device)
 
     def _predict_files(self, paths: Sequence[Path], device: str) -> Prediction:
-        answers, names, damaged = [], [], []
-        for start in range(0, len(paths), CHUNK):
-            good = []
-            for path in paths[start : start + CHUNK]:
-                try:
-                    good.append(self._fit(decode(path.read_bytes())))
-                    names.append(str(path))
-                except (DamagedImageError, OSError) as error:
-                    reason = getattr(error, "strerror", None) or str(error)
-                    damaged.append(Damaged(str(path), reason))
-            if good:
-                answers.append(self._answer(np.stack(good), device))
+        answers: list[np.ndarray] = []
+        names: list[str] = []
+        damaged: list[Damaged] = []
+        with stage("answering", total=len(paths), unit="images") as advance:
+            for start in range(0, len(paths), CHUNK):
+                chunk = paths[start : start + CHUNK]
+                good = [pixels for path in chunk for pixels in self._read(path, names, damaged)]
+                if good:
+                    answers.append(self._answer(np.stack(good), device))
+                advance(len(chunk))
         if not answers:
             raise DataError(
                 f"none of the {len(paths):,} files can be read as an image; the first, "
                 f"{damaged[0].name}, {damaged[0].reason}: give other files"
             )
         return replace(self._named(answers, tuple(names)), damaged=tuple(damaged))
+
+    def _read(self, path: Path, names: list[str], damaged: list[Damaged]) -> Iterator[np.ndarray]:
+        """The fitted pixels of a file, noted in `names`; nothing if it is noted in `damaged`."""
+        try:
+            pixels = decode(path.read_bytes())
+        except (DamagedImageError, OSError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            damaged.append(Damaged(str(path), reason))
+            say(f"skipped a damaged image: {path} {reason}")
+            return
+        names.append(str(path))
+        yield self._fit(pixels)
 
     def _fitted(self, pixels: np.ndarray) -> np.ndarray:
         if len(pixels) == 0:

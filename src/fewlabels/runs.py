@@ -25,7 +25,7 @@ from typing import Any
 
 import tomli_w
 
-from fewlabels.errors import CheckpointError, ConfigError, DataError
+from fewlabels.errors import CheckpointError, ConfigError, FewlabelsError
 
 CONFIG = "config.toml"
 OURS = frozenset(
@@ -97,15 +97,14 @@ def disk_full_is_said(place: Path) -> Iterator[None]:
     """A full disk (also as safetensors or torch put it) becomes one line of CheckpointError."""
     try:
         yield
-    except (DataError, CheckpointError, ConfigError):
-        raise
     except Exception as error:
-        if not _is_full(error):
+        # a writer may have made a line of its own of it, that names the unfinished folder
+        if not _is_full(error.__cause__ if isinstance(error, FewlabelsError) else error):
             raise
         raise _full(place) from error
 
 
-def _is_full(error: Exception) -> bool:
+def _is_full(error: BaseException | None) -> bool:
     # safetensors and torch turn the system's error into one of their own, with its text
     text = str(error).lower()
     return getattr(error, "errno", None) in FULL or any(

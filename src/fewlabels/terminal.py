@@ -112,7 +112,8 @@ class Bars:
         self._line(f"  {message}")
 
     def _line(self, text: str) -> None:
-        self.progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        console = self.progress.console
+        console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def percent(share: float | None) -> str:

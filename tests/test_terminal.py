@@ -1,0 +1,106 @@
+import io
+import re
+
+import pytest
+
+from fewlabels import terminal
+from fewlabels.progress import say, stage, watching
+from fewlabels.terminal import Lines, amount, predictions_text, scores_text, shown, table
+
+
+class Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_stage_gets_a_line_when_it_has_ended():
+    stream = io.StringIO()
+
+    with watching(Lines(stream, quiet=0.0)), stage("clustering", 25, "iterations") as advance:
+        advance(5)
+        advance(20)
+
+    assert re.fullmatch(r"clustering: 25 iterations in \d+\.\d s\n", stream.getvalue())
+
+
+def test_a_long_stage_speaks_every_ten_seconds(monkeypatch):
+    stream, now = io.StringIO(), [0.0]
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: now[0])
+
+    with watching(Lines(stream)), stage("reading train", 4000, "images") as advance:
+        for _ in range(25):  # seconds
+            now[0] += 1
+            advance(100)
+
+    expected = ["reading train: 1,000 of 4,000 images", "reading train: 2,000 of 4,000 images"]
+    assert expected == stream.getvalue().splitlines()
+
+
+def test_short_stages_say_nothing():
+    stream = io.StringIO()
+
+    with watching(Lines(stream)), stage("clustering"):
+        pass
+
+    assert "" == stream.getvalue()
+
+
+def test_what_is_said_is_a_line():
+    stream = io.StringIO()
+
+    with shown(stream):
+        say("skipped a damaged image")
+
+    assert "skipped a damaged image\n" == stream.getvalue()
+
+
+def test_a_terminal_sees_a_bar_with_the_count(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(terminal, "QUIET", 0.0)
+    screen = Screen()
+
+    with shown(screen), stage("reading train", 40, "images") as advance:
+        advance(30)
+        say("[a] message :smile:")
+
+    text = screen.getvalue()
+    assert "reading train  30 images" in text
+    assert "[a] message :smile:" in text  # as it is, not as markup
+
+
+def test_an_amount_is_read_as_words():
+    assert "1,200 of 4,000 images" == amount(1200, 4000, "images")
+    assert "1,200 images" == amount(1200, None, "images")
+    assert "3" == amount(3, None, "")
+
+
+def test_columns_are_as_wide_as_their_widest_entry():
+    expected = "part  images\ncats      12\ndo         3"
+
+    assert expected == table([("cats", "12"), ("do", "3")], ("part", "images"))
+
+
+def test_scores_are_shown_in_percent():
+    scores = {
+        "accuracy": 0.5,
+        "accuracy_std": 0.0123,
+        "n_folds": 2,
+        "n_test": 1200,
+        "n_leaked": 3,
+        "accuracy_clean": 0.25,
+        "accuracy_per_class": {"cat": 1.0, "dog": None},
+        "calibration_error": 0.01,
+    }
+
+    lines = scores_text(scores).splitlines()
+
+    assert "accuracy 50.00 % +- 1.23 (2 folds) of 1,200 test images" == lines[0]
+    assert "without the 3 test images that lie among the unlabelled: accuracy 25.00 %" == lines[1]
+    assert ["cat  100.00 %", "dog         -"] == lines[2:4]
+
+
+@pytest.mark.parametrize("probability", [0.98765])
+def test_predictions_are_one_line_an_image_parted_by_tabs(probability: float):
+    one = {"path": "a b.jpg", "class": "cat", "probability": probability}
+
+    assert "a b.jpg\tcat\t0.9877" == predictions_text({"predictions": [one]})
