@@ -9,7 +9,7 @@ from fewlabels.options import Learning
 from fewlabels.terminal import scores_text
 
 RECIPE = "kmeans-1"
-SETTINGS: tuple[str, ...] = ()
+SETTINGS = ("filters.n_filters=256",)  # of 1,600: a sixth of the time
 
 
 def run_demo(out: Path, *, overwrite: bool = False) -> dict[str, Any]:
