@@ -32,25 +32,35 @@ class Clustering:
 
 
 def start_sampled(patches_PD: Tensor, n_centroids: int, generator: torch.Generator) -> Tensor:
-    """Centroids at `n_centroids` different patches, each equally likely."""
+    """Centroids at `n_centroids` patches, all draws equally likely.
+
+    Raises DataError if there are fewer patches than centroids.
+    """
     _check_enough(patches_PD, n_centroids)
     chosen = torch.randperm(len(patches_PD), generator=generator)[:n_centroids]
     return patches_PD[chosen].clone()
 
 
 def start_plusplus(patches_PD: Tensor, n_centroids: int, generator: torch.Generator) -> Tensor:
-    """Centroids at patches, each drawn with probability by its squared distance to the others.
+    """Centroids at patches of different values, spread out.
 
+    The first is any patch; each next one is drawn with probability in proportion to its squared
+    distance to the nearest of those already drawn.
+
+    Raises DataError if there are fewer different patches than centroids.
     Source: Arthur and Vassilvitskii, SODA 2007 (k-means++), one trial a centroid.
     """
     _check_enough(patches_PD, n_centroids)
     squares_P = patches_PD.square().sum(1)
+    # what rounding leaves of the distance between equal patches, which must never be drawn
+    rounding = patches_PD.shape[1] * torch.finfo(patches_PD.dtype).eps
     first = int(torch.randint(len(patches_PD), (1,), generator=generator))
     chosen = [first]
     nearest_P = torch.full_like(squares_P, torch.inf)
     for _ in range(1, n_centroids):
-        last = patches_PD[chosen[-1]]
-        distance_P = (squares_P - 2 * (patches_PD @ last) + squares_P[chosen[-1]]).clamp_(min=0)
+        both_P = squares_P + squares_P[chosen[-1]]
+        distance_P = torch.addmv(both_P, patches_PD, patches_PD[chosen[-1]], alpha=-2)
+        distance_P[distance_P <= rounding * both_P] = 0
         nearest_P = torch.minimum(nearest_P, distance_P)
         nearest_P[chosen[-1]] = 0
         # cumulative sums in float64: torch.multinomial takes at most 2 ** 24 patches
@@ -60,7 +70,7 @@ def start_plusplus(patches_PD: Tensor, n_centroids: int, generator: torch.Genera
                 f"{n_centroids:,} centroids need as many different patches; there are only "
                 f"{len(chosen):,}: give more images or fewer filters (--set filters.n_filters=...)"
             )
-        drawn = torch.rand((), generator=generator, dtype=torch.float64) * total_P[-1]
+        drawn = float(torch.rand((), generator=generator, dtype=torch.float64) * total_P[-1])
         chosen.append(min(int(torch.searchsorted(total_P, drawn, right=True)), len(total_P) - 1))
     return patches_PD[torch.tensor(chosen)].clone()
 
@@ -90,8 +100,8 @@ def assign(
     -------
     nearest_P : int64; distance_P : float32, squared distance to it
     """
-    nearest_P = torch.empty(len(patches_PD), dtype=torch.int64)
-    distance_P = torch.empty(len(patches_PD))
+    nearest_P = patches_PD.new_empty(len(patches_PD), dtype=torch.int64)
+    distance_P = patches_PD.new_empty(len(patches_PD))
     half_squares_K = centroids_KD.square().sum(1).mul_(0.5)
     columns_DK = centroids_KD.T.to(dtype)
     start = 0
@@ -101,13 +111,11 @@ def assign(
             score_BK = torch.addmm(half_squares_K, block_BD, columns_DK, alpha=-1)
         else:
             score_BK = half_squares_K - (block_BD.to(dtype) @ columns_DK).float()
-        value_B, index_B = score_BK.min(1)
+        index_B = score_BK.argmin(1)
         end = start + len(block_BD)
         nearest_P[start:end] = index_B
-        if dtype == torch.float32:
-            distance_P[start:end] = (2 * value_B + block_BD.square().sum(1)).clamp_(min=0)
-        else:
-            distance_P[start:end] = (block_BD - centroids_KD[index_B]).square().sum(1)
+        # from the difference itself: exact where patch and centroid are close, or equal
+        distance_P[start:end] = (block_BD - centroids_KD[index_B]).square().sum(1)
         start = end
     return nearest_P, distance_P
 
@@ -119,13 +127,14 @@ def lloyd_step(
 
     An empty cluster takes the patch that lies farthest from its own centroid (the next farthest
     for the next one), and that patch leaves its cluster: scikit-learn's rule. Without it a plain
-    Lloyd of 512 clusters kept 16 empty ones and ended 7 % worse.
+    Lloyd of 512 clusters kept 16 empty ones and ended 7 % worse. Where every patch left lies on
+    its centroid, and where its only patches were taken away, a centroid stays as it is.
 
     Returns
     -------
     moved_KD : shape of centroids_KD
     inertia : sum of squared distances to the centroids *given*
-    n_reseeded : how many clusters were empty
+    n_reseeded : how many empty clusters were given a patch
 
     Source: Lloyd, IEEE Trans. Inf. Theory 28(2), 1982.
     """
@@ -134,13 +143,14 @@ def lloyd_step(
     counts_K = torch.bincount(nearest_P, minlength=len(centroids_KD)).float()
     empty = (counts_K == 0).nonzero()[:, 0]
     if len(empty):
-        farthest = distance_P.topk(len(empty)).indices
+        distance, farthest = distance_P.topk(min(len(empty), len(distance_P)))
+        farthest = farthest[distance > 0]
+        empty = empty[: len(farthest)]
         left = nearest_P[farthest]
         sums_KD.index_add_(0, left, patches_PD[farthest], alpha=-1)
-        counts_K.index_add_(0, left, torch.ones(len(left)), alpha=-1)
+        counts_K -= torch.bincount(left, minlength=len(counts_K))
         sums_KD[empty] = patches_PD[farthest]
         counts_K[empty] = 1
-    # a cluster whose only patches were taken away stays where it was
     moved_KD = torch.where(
         counts_K[:, None] > 0, sums_KD / counts_K.clamp(min=1)[:, None], centroids_KD
     )
@@ -162,7 +172,8 @@ def fit(
     patches_PD : float32 tensor of shape (n_patches, n_values), whitened
     centroids_KD : float32 tensor of shape (n_centroids, n_values): the start
     iterations : at most so many
-    tolerance : stop when an iteration lowers the inertia by less than this part of it
+    tolerance : stop when an iteration without re-seeding lowers the inertia by no more than
+        this part of it
 
     Raises ValueError if the numbers of values differ.
     """
@@ -178,8 +189,8 @@ def fit(
             centroids_KD, value, n_empty = lloyd_step(patches_PD, centroids_KD, dtype)
             advance(1)
             n_reseeded += n_empty
-            settled = inertia and not n_empty and inertia[-1] - value < tolerance * inertia[-1]
             inertia.append(value)
-            if settled:
+            # `<=`, so that an inertia of 0 has settled too
+            if len(inertia) > 1 and not n_empty and inertia[-2] - value <= tolerance * inertia[-2]:
                 break
     return Clustering(centroids_KD, tuple(inertia), n_reseeded)
