@@ -1,5 +1,7 @@
 """K-means against hand-computed numbers, a slow loop and scikit-learn."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -164,8 +166,7 @@ def test_inertia_never_rises_while_no_cluster_is_empty(seed: int, n_centroids: i
 
     if not found.n_reseeded:
         assert all(
-            after <= before * (1 + 1e-6)
-            for before, after in zip(found.inertia, found.inertia[1:], strict=False)
+            after <= before * (1 + 1e-6) for before, after in itertools.pairwise(found.inertia)
         )
 
 
@@ -187,7 +188,7 @@ def test_fit_stops_once_the_inertia_falls_by_less_than_the_tolerance():
     everything = kmeans.fit(patches, start, iterations=30, tolerance=0).inertia
     stopped = kmeans.fit(patches, start, iterations=30, tolerance=0.01).inertia
 
-    falls = [1 - after / before for before, after in zip(everything, everything[1:], strict=False)]
+    falls = [1 - after / before for before, after in itertools.pairwise(everything)]
     n_expected = next(i for i, fall in enumerate(falls) if fall < 0.01) + 2
     assert n_expected == len(stopped) < 30
     assert everything[:n_expected] == stopped

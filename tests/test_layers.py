@@ -14,15 +14,16 @@ import pytest
 import fewlabels
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "progress"),
+    ("errors", "progress", "precision"),
     (
         "images",
-        "graph graph_checks graph_files drawing",
+        "graph graph_checks graph_files module_kinds drawing",
         "kmeans",
+        "solving",
         "copies",
         "augment",
     ),
-    ("sources/", "patches", "layers"),
+    ("sources/", "patches", "groups", "layers"),
     ("architectures", "heads", "features"),
     ("ways/",),
     ("recipes", "devices", "runs", "splits", "model", "fitting"),

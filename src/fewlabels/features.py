@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from fewlabels.graph import Graph
+from fewlabels.graph_checks import known
 from fewlabels.images import Images, as_float
 from fewlabels.progress import stage
 
@@ -25,6 +26,7 @@ def extract(
 
     Parameters
     ----------
+    graph : moved to `device` and set to evaluation
     flips : average the output for each image and for its mirror image, which makes the features
         the same for both; it halves the work of a head that would else learn from both
     wanted : name of the node to read; the graph's output if None
@@ -33,9 +35,11 @@ def extract(
     Returns
     -------
     features_ND : float32 tensor of shape (n_images, n_features), on the CPU
+
+    Raises ConfigError if the graph has no node `wanted`, DataError if it is for another image size.
     """
     graph.to(device).eval()
-    name = wanted or graph.outputs[0]
+    (name,) = known((wanted or graph.outputs[0],), graph.shapes, "the graph has no node or input")
     features_ND = torch.empty(len(images), int(np.prod(graph.shapes[name])))
     with stage(what, total=len(images), unit="images") as advance:
         for start in range(0, len(images), BATCH):

@@ -19,12 +19,17 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from torch import Tensor
 
-from fewlabels.errors import CheckpointError, ConfigError
+from fewlabels.errors import CheckpointError, ConfigError, DataError
 from fewlabels.progress import stage
 from fewlabels.solving import gaussian, solve, solve_ridge, squared_distances
 
 FILE = "head.safetensors"
 FORMAT = 1
+# what reading a damaged file, or one of another making, may raise
+NOT_A_HEAD = (
+    *(OSError, safetensors.SafetensorError, LookupError, TypeError, ValueError),
+    *(AttributeError, RuntimeError),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +79,7 @@ class Head:
         """(M, L): the higher, the likelier the class."""
         tensors = self.tensors
         scaled_MD = (features_MD - tensors["mean"]) * tensors["scale"]
-        if self.kind != "kernel":
+        if self.kind in ("ridge", "logistic"):
             return scaled_MD @ tensors["weights"] + tensors["bias"]
         # in blocks: the kernel between all images and the support need not fit in memory
         blocks = [
@@ -89,72 +94,67 @@ class Head:
         return (self.answers(features_MD) / self.temperature).softmax(1)
 
 
-# A kind of head is a function: it is given the labelled features and says what it would answer
-# for others, once for each setting that it tries. `fit` chooses among them.
-Trial = tuple[dict[str, float], Callable[[Tensor], Tensor], dict[str, Tensor]]
+# A kind of head is a function: from labelled features it says, for each setting that it tries, the
+# setting, its answers for other images, and its tensors. `fit` chooses among them.
+Trial = tuple[dict[str, float], Tensor, dict[str, Tensor]]
+Kind = Callable[[Tensor, Tensor, Tensor, HeadConfig], Iterator[Trial]]
 
 
-def _ridge(features_ND: Tensor, targets_NL: Tensor, config: HeadConfig) -> Iterator[Trial]:
+def _ridge(
+    features_ND: Tensor, targets_NL: Tensor, others_MD: Tensor, config: HeadConfig
+) -> Iterator[Trial]:
     mean_L = targets_NL.mean(0)
-    for strength in config.strengths:
-        weights_DL = solve_ridge(features_ND, targets_NL - mean_L, strength)
-        yield (
-            {"strength": strength},
-            lambda others, weights_DL=weights_DL: others @ weights_DL + mean_L,
-            {"weights": weights_DL, "bias": mean_L},
-        )
+    solutions = solve_ridge(features_ND, targets_NL - mean_L, config.strengths)
+    for strength, weights_DL in zip(config.strengths, solutions, strict=True):
+        tensors = {"weights": weights_DL, "bias": mean_L}
+        yield {"strength": strength}, others_MD @ weights_DL + mean_L, tensors
 
 
-def _kernel(features_ND: Tensor, targets_NL: Tensor, config: HeadConfig) -> Iterator[Trial]:
+def _kernel(
+    features_ND: Tensor, targets_NL: Tensor, others_MD: Tensor, config: HeadConfig
+) -> Iterator[Trial]:
     mean_L = targets_NL.mean(0)
     squared_NN = squared_distances(features_ND, features_ND)
+    squared_MN = squared_distances(others_MD, features_ND)
     mean_squared = squared_NN.mean().clamp(min=1e-12).item()
     for relative in config.widths:
         width = relative / mean_squared
         kernel_NN = gaussian(squared_NN.clone(), width)
+        others_MN = gaussian(squared_MN.clone(), width)
         for strength in config.strengths:
             duals_NL = solve(kernel_NN.clone(), strength, targets_NL - mean_L)
-
-            def answer(others_MD: Tensor, width: float = width, duals_NL: Tensor = duals_NL):
-                return (
-                    gaussian(squared_distances(others_MD, features_ND), width) @ duals_NL + mean_L
-                )
-
-            yield (
-                {"strength": strength, "width": width, "relative_width": relative},
-                answer,
-                {"support": features_ND, "duals": duals_NL, "bias": mean_L},
-            )
+            settings = {"strength": strength, "width": width, "relative_width": relative}
+            tensors = {"support": features_ND, "duals": duals_NL, "bias": mean_L}
+            yield settings, others_MN @ duals_NL + mean_L, tensors
 
 
-def _logistic(features_ND: Tensor, targets_NL: Tensor, config: HeadConfig) -> Iterator[Trial]:
+def _logistic(
+    features_ND: Tensor, targets_NL: Tensor, others_MD: Tensor, config: HeadConfig
+) -> Iterator[Trial]:
     labels = targets_NL.argmax(1).numpy()
     for strength in config.strengths:
         # scikit-learn's C weighs the sum over images against the penalty
         model = LogisticRegression(C=1 / (strength * len(labels)), max_iter=300)
         model.fit(features_ND.numpy(), labels)
         weights_DL, bias_L = _columns(model, targets_NL.shape[1])
-        yield (
-            {"strength": strength},
-            lambda others, w=weights_DL, b=bias_L: others @ w + b,
-            {"weights": weights_DL, "bias": bias_L},
-        )
+        tensors = {"weights": weights_DL, "bias": bias_L}
+        yield {"strength": strength}, others_MD @ weights_DL + bias_L, tensors
 
 
 def _columns(model: LogisticRegression, n_classes: int) -> tuple[Tensor, Tensor]:
-    """scikit-learn's coefficients as (D, L) and (L,); it keeps a single row for two classes."""
+    """scikit-learn's coefficients as (D, L) and (L,), of classes without a label too."""
     coefficients, intercepts = model.coef_, model.intercept_
-    if n_classes == 2 and len(coefficients) == 1:
+    if len(coefficients) == 1:  # two classes share one row
         coefficients = np.concatenate([-coefficients, coefficients]) / 2
         intercepts = np.concatenate([-intercepts, intercepts]) / 2
-    return torch.tensor(coefficients.T).float(), torch.tensor(intercepts).float()
+    weights_DL = torch.zeros(coefficients.shape[1], n_classes)
+    bias_L = torch.full((n_classes,), -torch.inf)
+    weights_DL[:, model.classes_] = torch.tensor(coefficients.T).float()
+    bias_L[model.classes_] = torch.tensor(intercepts).float()
+    return weights_DL, bias_L
 
 
-KINDS: dict[str, Callable[[Tensor, Tensor, HeadConfig], Iterator[Trial]]] = {
-    "ridge": _ridge,
-    "kernel": _kernel,
-    "logistic": _logistic,
-}
+KINDS: dict[str, Kind] = {"ridge": _ridge, "kernel": _kernel, "logistic": _logistic}
 
 
 def fit(
@@ -168,20 +168,33 @@ def fit(
 
     Returns
     -------
-    Head, with `chosen["accuracy"]`, the cross-validated accuracy (None with one image a class)
+    Head, with `chosen["accuracy"]`, the cross-validated accuracy; where no class has two images,
+    nothing can be held out: the middle settings are taken, without an accuracy and a temperature
+
+    Raises DataError if the labels are of one class; ValueError if a feature is not finite.
     """
+    if len(labels_N.unique()) < 2:
+        raise DataError(
+            "a head learns to tell at least 2 classes apart; the labelled images are of fewer: "
+            "label images of another class"
+        )
+    if not features_ND.isfinite().all():
+        raise ValueError("features are finite numbers; some are NaN or infinite")
     deviation_D, mean_D = torch.std_mean(features_ND, dim=0, correction=0)
     # a hundredth of the typical deviation: features that never change stay small
     scale_D = 1 / (deviation_D + 0.01 * deviation_D.mean() + 1e-12)
     scaled_ND = (features_ND - mean_D) * scale_D
     targets_NL = F.one_hot(labels_N, n_classes).float()
     chosen, temperature = _choose(scaled_ND, labels_N, targets_NL, config, seed)
-    only = _narrowed(config, chosen)
+    width = chosen.get("relative_width", config.widths[0])
+    only = replace(config, strengths=(chosen["strength"],), widths=(width,))
     with stage("learning the head", total=1):
-        settings, _, tensors = next(iter(KINDS[config.kind](scaled_ND, targets_NL, only)))
+        settings, _, tensors = next(KINDS[config.kind](scaled_ND, targets_NL, scaled_ND[:0], only))
+    tensors = {"mean": mean_D, "scale": scale_D, **tensors}
     return Head(
         kind=config.kind,
-        tensors={"mean": mean_D, "scale": scale_D, **tensors},
+        # in the layout that a file keeps: products round by it, and a loaded head answers the same
+        tensors={name: tensor.contiguous() for name, tensor in tensors.items()},
         temperature=temperature,
         chosen={**chosen, **settings},
     )
@@ -190,32 +203,39 @@ def fit(
 def _choose(
     features_ND: Tensor, labels_N: Tensor, targets_NL: Tensor, config: HeadConfig, seed: int
 ) -> tuple[dict[str, float], float]:
-    """The best settings and a temperature, from answers for images held out in turn."""
-    n_folds = min(config.folds, int(torch.bincount(labels_N).min()))
-    if n_folds < 2:  # a class with one image: nothing can be held out
-        middle = config.strengths[len(config.strengths) // 2]
-        return {"strength": middle, "relative_width": config.widths[0]}, 1.0
+    """The best settings and a temperature, from answers for images held out in turn.
+
+    The only image of a class is never held out: without it the class would have none.
+    """
+    counts_L = torch.bincount(labels_N)
+    several = (counts_L[labels_N] > 1).nonzero()[:, 0]
+    if not len(several):
+        strength, width = (v[len(v) // 2] for v in (config.strengths, config.widths))
+        return {"strength": strength, "relative_width": width}, 1.0
+    alone = (counts_L[labels_N] == 1).nonzero()[:, 0]
+    n_folds = min(config.folds, int(counts_L[counts_L > 1].min()))
     splits = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
     held_out: dict[tuple[float, ...], tuple[dict[str, float], Tensor]] = {}
     with stage("choosing the head", total=n_folds, unit="folds") as advance:
-        for kept, left in splits.split(np.zeros(len(labels_N)), labels_N.numpy()):
-            trials = KINDS[config.kind](features_ND[kept], targets_NL[kept], config)
-            for settings, answer, _ in trials:
+        for others, held in splits.split(np.zeros(len(several)), labels_N[several].numpy()):
+            kept, left = torch.cat([several[others], alone]), several[held]
+            learned_from = features_ND[kept], targets_NL[kept]
+            trials = KINDS[config.kind](*learned_from, features_ND[left], config)
+            for settings, answers_ML, _ in trials:
                 # the width itself moves a little with the fold's images; its relative value not
                 key = tuple(value for name, value in settings.items() if name != "width")
                 answers_NL = held_out.setdefault(key, (settings, torch.zeros_like(targets_NL)))[1]
-                answers_NL[left] = answer(features_ND[left])
+                answers_NL[left] = answers_ML
             advance(1)
     # at equal accuracy the stronger regularisation
-    best, answers_NL = max(
-        held_out.values(), key=lambda trial: (_accuracy(trial[1], labels_N), trial[0]["strength"])
-    )
-    temperature = fit_temperature(answers_NL, labels_N)
-    return {**best, "accuracy": _accuracy(answers_NL, labels_N)}, temperature
-
-
-def _accuracy(answers_NL: Tensor, labels_N: Tensor) -> float:
-    return float((answers_NL.argmax(1) == labels_N).double().mean())
+    right = {
+        key: float((answers_NL.argmax(1) == labels_N)[several].double().mean())
+        for key, (_, answers_NL) in held_out.items()
+    }
+    key = max(held_out, key=lambda key: (right[key], held_out[key][0]["strength"]))
+    best, answers_NL = held_out[key]
+    temperature = fit_temperature(answers_NL[several], labels_N[several])
+    return {**best, "accuracy": right[key]}, temperature
 
 
 def fit_temperature(answers_NL: Tensor, labels_N: Tensor) -> float:
@@ -223,16 +243,10 @@ def fit_temperature(answers_NL: Tensor, labels_N: Tensor) -> float:
 
     Source: Guo et al., ICML 2017, section 4.2.
     """
-    spread = answers_NL.std().clamp(min=1e-6)
+    spread = answers_NL[answers_NL.isfinite()].std().clamp(min=1e-6)
     candidates = spread * 1.05 ** torch.arange(-100.0, 61.0)
     losses = torch.stack([F.cross_entropy(answers_NL / t, labels_N) for t in candidates])
     return float(candidates[losses.argmin()])
-
-
-def _narrowed(config: HeadConfig, chosen: dict[str, float]) -> HeadConfig:
-    """The config with the chosen settings alone."""
-    width = chosen.get("relative_width", config.widths[0])
-    return replace(config, strengths=(chosen["strength"],), widths=(width,))
 
 
 def save(head: Head, folder: Path) -> None:
@@ -270,20 +284,14 @@ def load(folder: Path) -> Head:
         with safetensors.safe_open(path, "pt") as file:
             described = json.loads(file.metadata()["head"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}
-        if described["format"] > FORMAT:
-            raise CheckpointError(
-                f"{path} is of format {described['format']}, this fewlabels reads {FORMAT}: "
-                "update fewlabels"
-            )
-        return Head(
-            kind=described["kind"],
-            tensors=tensors,
-            temperature=described["temperature"],
-            chosen=described["chosen"],
-        )
-    except CheckpointError:
-        raise
-    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+        if (version := described.pop("format")) <= FORMAT:
+            head = Head(tensors=tensors, **described)
+            head.answers(torch.zeros(1, len(tensors["mean"])))  # all tensors are there, and fit
+            return head
+    except NOT_A_HEAD as error:
         raise CheckpointError(
             f"{path} is not a whole head ({type(error).__name__}: {error}): fit the run again"
         ) from error
+    raise CheckpointError(
+        f"{path} is of format {version}, this fewlabels reads {FORMAT}: update fewlabels"
+    )

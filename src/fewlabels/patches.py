@@ -4,6 +4,7 @@ Shapes: N images, P patches, D values in a patch (channels x rows x columns), E 
 whitening. Everything here is plain functions on arrays and tensors.
 """
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -117,19 +118,26 @@ def moments(chunks: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     -------
     mean_D, covariance_DD : float64
 
-    Raises DataError if there is no chunk.
+    Raises DataError if there is no patch.
     """
-    count, total_D, square_DD = 0, None, None
-    for chunk_PD in chunks:
-        # products in float32 are exact enough within a chunk; sums over chunks are not
-        sum_D, product_DD = chunk_PD.sum(0).double(), (chunk_PD.T @ chunk_PD).double()
-        total_D = sum_D if total_D is None else total_D + sum_D
-        square_DD = product_DD if square_DD is None else square_DD + product_DD
-        count += len(chunk_PD)
-    if total_D is None or square_DD is None:
+    full = (chunk_PD for chunk_PD in chunks if len(chunk_PD))
+    first_PD = next(full, None)
+    if first_PD is None:
         raise DataError("whitening needs at least one patch; got none: give it images")
-    mean_D = total_D / count
-    return mean_D, square_DD / count - torch.outer(mean_D, mean_D)
+    # near the mean, so that a mean far from 0 does not drown the covariance in rounding
+    origin_D = first_PD.mean(0)
+    count = 0
+    total_D = torch.zeros_like(origin_D, dtype=torch.float64)
+    square_DD = total_D.new_zeros(len(total_D), len(total_D))
+    for chunk_PD in itertools.chain((first_PD,), full):
+        # products in float32 are exact enough within a chunk; sums over chunks are not
+        moved_PD = chunk_PD - origin_D
+        total_D += moved_PD.sum(0)
+        square_DD += moved_PD.T @ moved_PD
+        count += len(moved_PD)
+    offset_D = total_D / count
+    covariance_DD = square_DD / count - torch.outer(offset_D, offset_D)
+    return origin_D + offset_D, covariance_DD
 
 
 def whitening_of(

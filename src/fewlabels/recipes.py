@@ -1,6 +1,7 @@
 """Named recipes: which filters, which head, which settings; and how a setting is changed."""
 
 import difflib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
@@ -33,7 +34,11 @@ def kmeans_2() -> Recipe:
     """Two layers."""
     first = LayerConfig(n_filters=400, patch_size=6)
     second = LayerConfig(
-        n_filters=200, patch_size=3, n_groups=16, channels_per_group=64, max_values=200,
+        n_filters=200,
+        patch_size=3,
+        n_groups=16,
+        channels_per_group=64,
+        max_values=200,
         n_images=5000,
     )
     return Recipe(name="kmeans-2", filters=FiltersConfig(layers=(first, second)))
@@ -146,17 +151,19 @@ def _parsed(key: str, text: str, now: Any) -> Any:
         return text
     else:
         try:
-            return type(now)(text)
+            value = type(now)(text)
         except ValueError:
-            pass
+            value = math.nan
+        if math.isfinite(value):
+            return value
     kind = {bool: "true or false", int: "a whole number", float: "a number"}[type(now)]
     raise ConfigError(f"{key} is {kind}, such as {now}; got {text!r}")
 
 
 def _near(name: str, known: Mapping[str, Any]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
-    guess = f"; did you mean {close[0]!r}?" if close else ""
-    return f"{guess or ';'} There are: {', '.join(known)}"
+    guess = f"; did you mean {close[0]!r}?" if close else "."
+    return f"{guess} There are: {', '.join(known)}"
 
 
 def _plain(value: Any) -> Any:

@@ -3,6 +3,8 @@
 Shapes: N and M images, D features, L classes.
 """
 
+from collections.abc import Iterator, Sequence
+
 import torch
 from torch import Tensor
 
@@ -19,26 +21,38 @@ def gaussian(squared_MN: Tensor, width: float) -> Tensor:
     return squared_MN.mul_(-width).exp_()
 
 
-def solve_ridge(features_ND: Tensor, targets_NL: Tensor, strength: float) -> Tensor:
-    """Weights (D, L) that minimise |X w - t|^2 + lambda |w|^2, in closed form.
+def solve_ridge(
+    features_ND: Tensor, targets_NL: Tensor, strengths: Sequence[float]
+) -> Iterator[Tensor]:
+    """Weights (D, L) that minimise |X w - t|^2 + lambda |w|^2, in closed form, for each strength.
 
-    lambda = strength * trace(X^T X) / D in the primal, strength * trace / N in the dual: the
-    smaller of the two systems is solved, and lambda is the same in both.
+    The smaller of two systems is solved: X^T X + lambda I, D x D, or X X^T + lambda I, N x N; both
+    give the same weights. lambda = strength * |X|^2 / min(N, D), so that strength is a part of the
+    mean of that system's diagonal.
     """
     n_images, n_values = features_ND.shape
-    penalty = strength * features_ND.square().sum().item() / min(n_images, n_values)
+    # over 0 also for features that are 0 everywhere, whose weights are 0
+    mean_diagonal = max(features_ND.square().sum().item() / min(n_images, n_values), 1e-12)
     if n_values <= n_images:
-        gram_DD = features_ND.T @ features_ND
-        return solve(gram_DD, penalty, features_ND.T @ targets_NL)
-    gram_NN = features_ND @ features_ND.T
-    return features_ND.T @ solve(gram_NN, penalty, targets_NL)
+        gram_DD, right_DL = features_ND.T @ features_ND, features_ND.T @ targets_NL
+        for strength in strengths:
+            yield solve(gram_DD.clone(), strength * mean_diagonal, right_DL)
+    else:
+        gram_NN = features_ND @ features_ND.T
+        for strength in strengths:
+            yield features_ND.T @ solve(gram_NN.clone(), strength * mean_diagonal, targets_NL)
 
 
 def solve(matrix: Tensor, penalty: float, right: Tensor) -> Tensor:
-    """(matrix + penalty I)^-1 right, for a positive semi-definite matrix, which is overwritten."""
+    """(matrix + penalty I)^-1 right, for a positive semi-definite matrix, which is overwritten.
+
+    penalty : over 0
+    """
     matrix.diagonal().add_(penalty)
     factor, failed = torch.linalg.cholesky_ex(matrix)
-    if failed:  # rounding made a tiny eigenvalue negative: float64 has room for it
-        factor = torch.linalg.cholesky(matrix.double())
-        return torch.cholesky_solve(right.double(), factor).to(right.dtype)
-    return torch.cholesky_solve(right, factor)
+    if not failed:
+        return torch.cholesky_solve(right, factor)
+    # rounding made an eigenvalue negative, and by more than the penalty
+    values, vectors = torch.linalg.eigh(matrix.double())
+    turned = vectors.T @ right.double()
+    return (vectors @ (turned / values.clamp(min=penalty)[:, None])).to(right.dtype)

@@ -1,0 +1,99 @@
+"""Features: whatever the batches, each row is the graph's answer for its own image."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fewlabels import features
+from fewlabels.errors import ConfigError, DataError
+from fewlabels.graph import Graph, node
+from fewlabels.images import Images, as_float
+from fewlabels.progress import Clock, watching
+
+
+@pytest.fixture(scope="module")
+def graph() -> Graph:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        layers = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+    return Graph(
+        {
+            "maps": node(layers[0], "image"),
+            "norm": node(layers[1], "maps"),
+            "features": node(nn.Flatten(), "norm"),
+        },
+        {"image": (3, 6, 7)},
+        ("features",),
+    )
+
+
+def images(n_images: int) -> Images:
+    pixels = np.random.default_rng(0).integers(0, 256, (n_images, 3, 6, 7), dtype=np.uint8)
+    pixels.flags.writeable = False
+    return Images(pixels=pixels)
+
+
+def one_by_one(graph: Graph, pixels: np.ndarray, name: str) -> torch.Tensor:
+    graph.eval()
+    with torch.no_grad():
+        rows = [graph(as_float(one[None]), wanted=(name,))[name].flatten() for one in pixels]
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("n_images", [1, 64, 65])
+def test_each_row_is_the_output_for_its_image(graph: Graph, n_images: int):
+    some = images(n_images)
+
+    rows = features.extract(graph, some, flips=False)
+
+    assert (n_images, 4 * 4 * 5) == rows.shape
+    torch.testing.assert_close(rows, one_by_one(graph, some.pixels, "features"))
+
+
+def test_flips_average_an_image_and_its_mirror_image(graph: Graph):
+    some = images(65)
+    mirrored = Images(pixels=np.ascontiguousarray(some.pixels[..., ::-1]))
+
+    rows = features.extract(graph, some, flips=True)
+
+    plain = one_by_one(graph, some.pixels, "features")
+    turned = one_by_one(graph, mirrored.pixels, "features")
+    torch.testing.assert_close(rows, (plain + turned) / 2)
+    torch.testing.assert_close(rows, features.extract(graph, mirrored, flips=True))
+
+
+def test_another_node_can_be_read_as_rows(graph: Graph):
+    some = images(3)
+
+    rows = features.extract(graph, some, flips=False, wanted="maps")
+
+    torch.testing.assert_close(rows, one_by_one(graph, some.pixels, "maps"))
+    whole = features.extract(graph, some, flips=False, wanted="image")
+    torch.testing.assert_close(whole, as_float(some.pixels).flatten(1))
+
+
+def test_an_unknown_node_is_refused(graph: Graph):
+    with pytest.raises(ConfigError, match="the graph has no node or input 'mups'"):
+        features.extract(graph, images(1), flips=False, wanted="mups")
+
+
+def test_images_of_another_size_are_refused(graph: Graph):
+    with pytest.raises(DataError, match="input 'image' is of shape"):
+        features.extract(graph, Images(pixels=np.zeros((2, 3, 9, 9), np.uint8)), flips=False)
+
+
+def test_running_statistics_stay_even_of_a_graph_in_training(graph: Graph):
+    graph.train()
+    before = graph.layers["norm"].running_mean.clone()
+
+    features.extract(graph, images(5), flips=True)
+
+    assert torch.equal(before, graph.layers["norm"].running_mean)
+
+
+def test_the_stage_is_named_for_who_watches(graph: Graph):
+    with watching(Clock()) as clock:
+        features.extract(graph, images(2), flips=False, what="features of test images")
+
+    assert ["features of test images"] == list(clock.seconds)
