@@ -11,37 +11,41 @@ from torch import Tensor, nn
 
 from fewlabels.graph_files import register
 
-ACTIVATIONS = ("triangle", "soft-threshold")
+ACTIVATIONS = ("triangle", "soft-threshold", "absolute")
 BLOCK_VALUES = 2_000_000  # responses at a time: 8 MB, which a processor's cache holds
 
 
 @register
 class PatchEncoder(nn.Module):
-    """Answer of every filter at every place of the image, pooled to a coarse grid.
+    """Answer of every filter at every place of the image, pooled.
 
     Each patch is normalised in contrast, whitened, and compared with the centroids of its group:
 
     triangle        f_k = max(0, mean_j(z_j) - z_k),  z_k the distance to centroid k
-    soft-threshold  f_k = max(0, w . c_k / |c_k| - threshold)
+    soft-threshold  f_k = max(0, cos(w, c_k) - threshold),  w the whitened patch
+    absolute        f_k = |cos(w, c_k)|: an edge and its negative are one
 
-    and the answers are averaged over the cells of a `grid` x `grid` grid. Whitening runs as a
-    convolution (the patch's mean is folded into its weights, its deviation divides the result),
-    and a block of images at a time goes through all steps, so that the answers at every place,
-    a hundred times the size of the result, never leave the processor's cache.
+    Whitening runs as a convolution (the patch's mean is folded into its weights, its deviation
+    divides the result), and a block of images at a time goes through all steps, so that the
+    answers at every place, a hundred times the size of the result, never leave the cache.
 
     Parameters
     ----------
     channels : of the input maps, of shape (N, channels, height, width)
-    patch_size, stride : in pixels of the input maps
+    patch_size, stride, padding : in pixels of the input maps; borders are mirrored
     n_values : E, values that whitening keeps
     n_filters : K, in each group
+    pool : the largest answer of each pool x pool places stays; smaller windows at the far border
+    grid : then answers are averaged over the cells of a grid x grid grid (cells overlap by a
+        place where places do not divide evenly, as in `nn.AdaptiveAvgPool2d`); 0 for no grid
     groups, channels_per_group : each group looks at some of the channels alone (`members_GT`)
-    grid : cells along a side of the result, (N, groups * n_filters, grid, grid); where the places
-        do not divide evenly, cells overlap by a place, as in `nn.AdaptiveAvgPool2d`
     precision : "fp32" or "bf16", of the product with the centroids
 
+    The result is (N, groups * n_filters, rows, columns).
+
     Source: Coates, Ng and Lee, AISTATS 2011, equation 2 (triangle); Coates and Ng, ICML 2011,
-    equation 6 (soft threshold).
+    equation 6 (soft threshold, here of patches of unit length); Knyazev, Barth and Martinetz 2017
+    (absolute answers, largest of a window).
     """
 
     def __init__(
@@ -50,10 +54,12 @@ class PatchEncoder(nn.Module):
         patch_size: int,
         n_values: int,
         n_filters: int,
-        grid: int,
+        stride: int = 1,
+        padding: int = 0,
+        pool: int = 1,
+        grid: int = 0,
         groups: int = 1,
         channels_per_group: int | None = None,
-        stride: int = 1,
         activation: str = "triangle",
         threshold: float = 0.0,
         precision: str = "fp32",
@@ -61,13 +67,18 @@ class PatchEncoder(nn.Module):
         super().__init__()
         if activation not in ACTIVATIONS:
             raise ValueError(f"activation is one of {', '.join(ACTIVATIONS)}; got {activation!r}")
-        self.channels, self.patch_size, self.stride = channels, patch_size, stride
-        self.n_values, self.n_filters, self.grid = n_values, n_filters, grid
+        self.channels, self.patch_size = channels, patch_size
+        self.stride, self.padding = stride, padding
+        self.n_values, self.n_filters, self.pool, self.grid = n_values, n_filters, pool, grid
         self.groups = groups
         self.channels_per_group = channels_per_group or channels
         self.activation, self.threshold, self.precision = activation, threshold, precision
-        per_group = self.channels_per_group
-        side = (patch_size, patch_size)
+        per_group, side = self.channels_per_group, (patch_size, patch_size)
+        self.members_GT: Tensor
+        self.contrast_epsilon_G: Tensor
+        self.project_GETss: Tensor
+        self.offset_GE: Tensor
+        self.centroids_GKE: Tensor
         self.register_buffer("members_GT", torch.arange(per_group).repeat(groups, 1))
         self.register_buffer("contrast_epsilon_G", torch.zeros(groups))
         self.register_buffer("project_GETss", torch.zeros(groups, n_values, per_group, *side))
@@ -78,7 +89,7 @@ class PatchEncoder(nn.Module):
         groups = f", {self.groups} groups of {self.channels_per_group}" if self.groups > 1 else ""
         return (
             f"{self.n_filters} filters, {self.patch_size}x{self.patch_size}{groups}, "
-            f"{self.activation}, grid {self.grid}"
+            f"{self.activation}, pool {self.pool}, grid {self.grid}"
         )
 
     @torch.no_grad()
@@ -101,44 +112,51 @@ class PatchEncoder(nn.Module):
         self.centroids_GKE[group] = centroids_KE
 
     def forward(self, maps_NCHW: Tensor) -> Tensor:
-        places = (maps_NCHW.shape[2] - self.patch_size) // self.stride + 1
-        places *= (maps_NCHW.shape[3] - self.patch_size) // self.stride + 1
-        block = max(1, BLOCK_VALUES // max(1, places * self.n_filters))
-        rows = [
+        if self.padding:
+            maps_NCHW = F.pad(maps_NCHW, (self.padding,) * 4, mode="reflect")
+        rows, columns = (
+            (side - self.patch_size) // self.stride + 1 for side in maps_NCHW.shape[2:]
+        )
+        block = max(1, BLOCK_VALUES // max(1, rows * columns * self.n_filters))
+        encoded = [
             torch.cat([self._encode(maps, group) for group in range(self.groups)], dim=1)
             for maps in maps_NCHW.split(block)
         ]
-        return torch.cat(rows)
+        return torch.cat(encoded)
 
     def _encode(self, maps_NCHW: Tensor, group: int) -> Tensor:
-        """Answers of one group for one block of images, pooled: (N, K, grid, grid)."""
+        """Answers of one group for one block of images, pooled: (N, K, rows, columns)."""
         maps_NTHW = maps_NCHW
-        if self.groups > 1 or self.channels_per_group < self.channels:
+        if self.channels_per_group < self.channels:
             maps_NTHW = maps_NCHW[:, self.members_GT[group]]
         whitened = self._whiten(maps_NTHW, group)
         n_images, _, height, width = whitened.shape
         whitened_BE = whitened.permute(0, 2, 3, 1).reshape(-1, self.n_values)
         answers_BK = self._answers(whitened_BE, self.centroids_GKE[group])
-        return _pool(answers_BK.view(n_images, height, width, -1), self.grid)
+        answers = answers_BK.view(n_images, height, width, -1).permute(0, 3, 1, 2)
+        if self.pool > 1:
+            answers = F.max_pool2d(answers, self.pool, ceil_mode=True)
+        return average_cells(answers, self.grid) if self.grid else answers
 
     def _whiten(self, maps_NTHW: Tensor, group: int) -> Tensor:
         size, stride = self.patch_size, self.stride
-        flat = maps_NTHW.mean(1, keepdim=True)
-        mean = F.avg_pool2d(flat, size, stride)
+        mean = F.avg_pool2d(maps_NTHW.mean(1, keepdim=True), size, stride)
         square = F.avg_pool2d(maps_NTHW.square().mean(1, keepdim=True), size, stride)
-        deviation = (square - mean.square() + self.contrast_epsilon_G[group]).clamp_(min=1e-12)
+        variance = (square - mean.square()).clamp_(min=0) + self.contrast_epsilon_G[group]
         projected = F.conv2d(
             maps_NTHW.contiguous(memory_format=torch.channels_last),
             self.project_GETss[group],
             stride=stride,
         )
-        return projected * deviation.rsqrt_() - self.offset_GE[group][:, None, None]
+        return projected * variance.rsqrt_() - self.offset_GE[group][:, None, None]
 
     def _answers(self, whitened_BE: Tensor, centroids_KE: Tensor) -> Tensor:
-        if self.activation == "soft-threshold":
+        if self.activation != "triangle":
             directions_KE = F.normalize(centroids_KE, dim=1)
-            minus_threshold_K = directions_KE.new_full((self.n_filters,), -self.threshold)
-            return self._product(whitened_BE, directions_KE, 1.0, minus_threshold_K).relu_()
+            threshold = self.threshold if self.activation == "soft-threshold" else 0.0
+            added_K = directions_KE.new_full((self.n_filters,), -threshold)
+            cosines_BK = self._product(F.normalize(whitened_BE, dim=1), directions_KE, 1.0, added_K)
+            return cosines_BK.relu_() if self.activation == "soft-threshold" else cosines_BK.abs_()
         distances_BK = self._product(whitened_BE, centroids_KE, -2.0, centroids_KE.square().sum(1))
         distances_BK.add_(whitened_BE.square().sum(1, keepdim=True)).clamp_(min=0).sqrt_()
         mean_B1 = distances_BK.mean(1, keepdim=True)
@@ -154,16 +172,16 @@ class PatchEncoder(nn.Module):
         return torch.addmm(added_K, whitened_BE, centroids_KE.T, alpha=factor)
 
 
-def _pool(answers_NHWK: Tensor, grid: int) -> Tensor:
+def average_cells(maps_NKHW: Tensor, grid: int) -> Tensor:
     """Average over the cells of a grid: (N, K, grid, grid), as `F.adaptive_avg_pool2d`.
 
     Two matrix products, one along each side, read every answer once; torch's own pooling of
-    channels-last maps took three times as long as the filters' product.
+    channels-last maps took longer than the product with the filters.
     """
-    n_images, height, width, n_filters = answers_NHWK.shape
-    rows = _cells(height, grid, answers_NHWK) @ answers_NHWK.reshape(n_images, height, -1)
-    columns = _cells(width, grid, answers_NHWK)
-    pooled = columns @ rows.view(n_images * grid, width, n_filters)
+    n_images, n_filters, height, width = maps_NKHW.shape
+    answers_NHX = maps_NKHW.permute(0, 2, 3, 1).reshape(n_images, height, width * n_filters)
+    rows = _cells(height, grid, maps_NKHW) @ answers_NHX
+    pooled = _cells(width, grid, maps_NKHW) @ rows.view(n_images * grid, width, n_filters)
     return pooled.view(n_images, grid, grid, n_filters).permute(0, 3, 1, 2)
 
 
@@ -174,6 +192,28 @@ def _cells(n_places: int, grid: int, like: Tensor) -> Tensor:
         start, end = cell * n_places // grid, -(-(cell + 1) * n_places // grid)
         cells[cell, start:end] = 1 / (end - start)
     return cells
+
+
+@register
+class GridFeatures(nn.Module):
+    """Maps to one row an image: averaged over a `grid` x `grid` grid, each value to a power.
+
+    `power` 0.5 brings rare strong answers nearer to the others; 1 leaves values as they are.
+    """
+
+    def __init__(self, grid: int, power: float = 1.0) -> None:
+        super().__init__()
+        self.grid, self.power = grid, power
+
+    def extra_repr(self) -> str:
+        return f"grid {self.grid}, power {self.power:g}"
+
+    def forward(self, maps_NKHW: Tensor) -> Tensor:
+        cells = maps_NKHW
+        if maps_NKHW.shape[2:] != (self.grid, self.grid):
+            cells = average_cells(maps_NKHW, self.grid)
+        values_ND = cells.flatten(1)
+        return values_ND if self.power == 1 else values_ND.clamp(min=0).pow(self.power)
 
 
 @register

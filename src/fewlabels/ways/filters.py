@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from fewlabels import groups, kmeans, patches
 from fewlabels.errors import ConfigError
 from fewlabels.graph import Graph, Node, node
 from fewlabels.images import Images, as_float
-from fewlabels.layers import ACTIVATIONS, Concat, PatchEncoder
+from fewlabels.layers import ACTIVATIONS, Concat, GridFeatures, PatchEncoder
 from fewlabels.precision import choose as choose_precision
 from fewlabels.progress import stage
 
@@ -24,7 +24,7 @@ CHUNK = 16384  # patches made float together
 
 
 AT_LEAST_ONE = (
-    *("n_filters", "patch_size", "stride", "n_groups", "grid", "features_grid"),
+    *("n_filters", "patch_size", "stride", "n_groups", "pool", "features_grid"),
     *("n_images", "patches_per_image"),
 )
 
@@ -39,8 +39,9 @@ class LayerConfig:
     activation, threshold : see `layers.PatchEncoder`
     whitening_epsilon : part of the patches' mean variance, added to the eigenvalues
     kept_variance, max_values : how many axes whitening keeps; 0 values means no other bound
-    grid : cells along a side of the maps that the next layer sees
-    features_grid : cells along a side of the features that the head sees
+    padding : mirrored pixels on each side; pool : the largest of pool x pool answers stays
+    features_grid : cells along a side of the features that the head sees; features_power : each
+        value of them is raised to it
     n_images, patches_per_image : how many images to learn from, at most, drawn by the seed, and
         how many patches to cut from each
     """
@@ -55,8 +56,10 @@ class LayerConfig:
     whitening_epsilon: float = 0.1
     kept_variance: float = 1.0
     max_values: int = 0
-    grid: int = 13
+    padding: int = 0
+    pool: int = 1
     features_grid: int = 3
+    features_power: float = 1.0
     n_images: int = 20_000
     patches_per_image: int = 8
 
@@ -68,6 +71,14 @@ class LayerConfig:
         for name in AT_LEAST_ONE:
             if getattr(self, name) < 1:
                 raise ConfigError(f"filters.{name} is at least 1; got {getattr(self, name)}")
+        for name in ("padding", "channels_per_group", "max_values", "whitening_epsilon"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"filters.{name} is at least 0; got {getattr(self, name)}")
+        if self.n_groups > 1 and not self.channels_per_group:
+            raise ConfigError(
+                f"{self.n_groups} groups need filters.channels_per_group: groups of all channels "
+                "would be equal"
+            )
         if not 0 < self.kept_variance <= 1:
             raise ConfigError(f"filters.kept_variance is in (0, 1]; got {self.kept_variance}")
 
@@ -114,23 +125,15 @@ def learn(
     nodes: dict[str, Node] = {}
     below = "image"
     for number, layer in enumerate(config.layers, start=1):
-        last = number == len(config.layers)
         cut_PCs = _cut(unlabeled, Graph(nodes, inputs, (below,)), below, layer, draw, device)
-        encoder = _learn_layer(
-            cut_PCs,
-            layer,
-            config,
-            draw,
-            chosen_precision,
-            layer.features_grid if last else layer.grid,
-        )
-        name, features = f"layer{number}", f"features{number}"
+        # only the next layer needs the maps whole
+        grid = layer.features_grid if number == len(config.layers) else 0
+        encoder = _learn_layer(cut_PCs, layer, config, draw, chosen_precision, grid)
+        name = f"layer{number}"
         nodes[name] = node(encoder, below)
-        if last:
-            nodes[features] = node(nn.Flatten(), name)
-        else:
-            pool = nn.Sequential(nn.AdaptiveAvgPool2d(layer.features_grid), nn.Flatten())
-            nodes[features] = node(pool, name)
+        nodes[f"features{number}"] = node(
+            GridFeatures(layer.features_grid, layer.features_power), name
+        )
         below = name
     parts = [name for name in nodes if name.startswith("features")]
     nodes["features"] = node(Concat(), *parts)
@@ -189,10 +192,12 @@ def _learn_layer(
         layer.patch_size,
         n_values,
         layer.n_filters,
-        grid,
+        stride=layer.stride,
+        padding=layer.padding,
+        pool=layer.pool,
+        grid=grid,
         groups=layer.n_groups,
         channels_per_group=per_group,
-        stride=layer.stride,
         activation=layer.activation,
         threshold=layer.threshold,
         precision=chosen_precision,
@@ -232,6 +237,9 @@ def _learn_group(
     whitened_PE = torch.empty(len(cut_PD), whitening.project_DE.shape[1])
     for start, chunk_PD in zip(range(0, len(cut_PD), CHUNK), chunks(), strict=True):
         whitened_PE[start : start + CHUNK] = whitening(chunk_PD)
+    if layer.activation != "triangle":
+        # filters are compared by direction, so they are learned from directions
+        whitened_PE = F.normalize(whitened_PE, dim=1)
     centroids_KE = kmeans.STARTS[config.start](whitened_PE, layer.n_filters, generator)
     found = kmeans.fit(whitened_PE, centroids_KE, iterations=config.iterations)
     return epsilon, whitening, found.centroids_KD
