@@ -142,12 +142,12 @@ def test_average_cells_is_torchs_adaptive_pooling(side, grid):
     )
 
 
-def test_grid_features_take_cells_to_a_power_by_hand():
+def test_grid_features_join_the_cells_of_each_grid_by_hand():
     maps = torch.tensor([[[[1.0, 3.0], [5.0, 7.0]], [[0.0, 0.0], [16.0, 16.0]]]])
 
-    assert GridFeatures(1)(maps).tolist() == [[4.0, 8.0]]
-    assert GridFeatures(2, power=0.5)(maps)[0, 4:].tolist() == [0.0, 0.0, 4.0, 4.0]
-    assert GridFeatures(1, power=0.5)(maps)[0].tolist() == pytest.approx([2.0, 8**0.5])
+    assert GridFeatures((1,))(maps).tolist() == [[4.0, 8.0]]
+    assert GridFeatures((1,), "max")(maps).tolist() == [[7.0, 16.0]]
+    assert GridFeatures((2, 1), "max")(maps).tolist() == [[1, 3, 5, 7, 0, 0, 16, 16, 7, 16]]
 
 
 def test_concat_joins_rows_in_order():

@@ -121,9 +121,16 @@ def test_fewer_patches_than_filters_is_refused(unlabeled):
         ({"padding": -1}, "padding is at least 0"),
         ({"channels_per_group": -1}, "channels_per_group is at least 0"),
         ({"whitening_epsilon": -0.1}, "whitening_epsilon is at least 0"),
-        ({"n_groups": 2}, "channels_per_group"),
+        ({"features_statistic": "median"}, "features_statistic is one of mean, max"),
     ],
 )
 def test_settings_out_of_range_are_refused(changed, told):
     with pytest.raises(ConfigError, match=told):
         LayerConfig(**{"n_filters": 4, "patch_size": 5, **changed})
+
+
+def test_several_groups_of_all_channels_are_refused(unlabeled):
+    config = FiltersConfig(layers=(LayerConfig(n_filters=4, patch_size=5, n_groups=2),))
+
+    with pytest.raises(ConfigError, match="2 groups of all channels would be equal"):
+        filters.learn(unlabeled, config, seed=0)

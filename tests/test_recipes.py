@@ -17,7 +17,8 @@ NAMES = sorted(recipes.RECIPES)
 MANY = [name for name in NAMES if len(recipes.named(name).filters.layers) > 1]
 # of each setting that takes only some values, another than the usual one
 OTHER = {
-    "filters.activation": "soft-threshold",
+    "filters.activation": "triangle",
+    "filters.features_statistic": "mean",
     "filters.start": "k-means++",
     "filters.kept_variance": "0.75",
     "head.kind": "logistic",
@@ -210,7 +211,7 @@ def test_a_misspelt_recipe_is_answered_with_the_nearest():
         ("filters.patch_size", "six", "filters.patch_size is a whole number, such as 6; got 'six'"),
         ("filters.patch_size", "6.5", "is a whole number, such as 6; got '6.5'"),
         ("filters.whitening_epsilon", "a", "filters.whitening_epsilon is a number, such as"),
-        ("filters.whitening_epsilon", "nan", "is a number, such as 0.1; got 'nan'"),
+        ("filters.whitening_epsilon", "nan", "is a number, such as 0.3; got 'nan'"),
         ("head.strengths", "0.1,inf", "head.strengths is a number, such as"),
         ("head.strengths", "", "head.strengths is a number, such as"),
         ("head.flips", "yes", "head.flips is true or false, such as True; got 'yes'"),

@@ -79,3 +79,26 @@ def test_a_matrix_that_rounding_made_indefinite_is_solved_all_the_same():
     positive = (vectors * torch.tensor([9.0, 5, 2, 1, 0, 0]).double()) @ vectors.T
     expected = torch.linalg.solve(positive + 1e-5 * torch.eye(6).double(), right.double())
     torch.testing.assert_close(solution.double(), expected, atol=0, rtol=0.05)
+
+
+def test_images_in_their_own_span_keep_inner_products_and_distances():
+    features_ND = torch.randn(12, 50, generator=torch.Generator().manual_seed(5))
+
+    own_NN = in_own_span(features_ND)
+
+    assert own_NN.shape == (12, 12)
+    torch.testing.assert_close(own_NN @ own_NN.T, features_ND @ features_ND.T, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(
+        squared_distances(own_NN, own_NN), torch.cdist(features_ND, features_ND) ** 2,
+        rtol=1e-3, atol=2e-3,
+    )  # fmt: skip
+
+
+def test_more_images_than_features_are_left_as_they_are():
+    features_ND = torch.randn(9, 4)
+
+    assert in_own_span(features_ND) is features_ND
+
+
+def test_equal_images_have_a_span_too():
+    assert in_own_span(torch.ones(4, 9)).isfinite().all()

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from fewlabels.errors import CheckpointError, ConfigError, DataError
 from fewlabels.progress import stage
-from fewlabels.solving import gaussian, solve, solve_ridge, squared_distances
+from fewlabels.solving import gaussian, in_own_span, solve, solve_ridge, squared_distances
 
 FILE = "head.safetensors"
 FORMAT = 1
@@ -185,7 +185,7 @@ def fit(
     scale_D = 1 / (deviation_D + 0.01 * deviation_D.mean() + 1e-12)
     scaled_ND = (features_ND - mean_D) * scale_D
     targets_NL = F.one_hot(labels_N, n_classes).float()
-    chosen, temperature = _choose(scaled_ND, labels_N, targets_NL, config, seed)
+    chosen, temperature = _choose(in_own_span(scaled_ND), labels_N, targets_NL, config, seed)
     width = chosen.get("relative_width", config.widths[0])
     only = replace(config, strengths=(chosen["strength"],), widths=(width,))
     with stage("learning the head", total=1):

@@ -5,6 +5,8 @@ K filters of a group, B patches of a block. Every constructor argument is kept u
 so that `graph_files` can write a module down and make it again.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 from fewlabels.graph_files import register
 
 ACTIVATIONS = ("triangle", "soft-threshold", "absolute")
+STATISTICS = ("mean", "max")
 BLOCK_VALUES = 2_000_000  # responses at a time: 8 MB, which a processor's cache holds
 
 
@@ -36,8 +39,8 @@ class PatchEncoder(nn.Module):
     n_values : E, values that whitening keeps
     n_filters : K, in each group
     pool : the largest answer of each pool x pool places stays; smaller windows at the far border
-    grid : then answers are averaged over the cells of a grid x grid grid (cells overlap by a
-        place where places do not divide evenly, as in `nn.AdaptiveAvgPool2d`); 0 for no grid
+    grid : then answers are averaged over the cells of a grid x grid grid, see `average_cells`;
+        0 for no grid
     groups, channels_per_group : each group looks at some of the channels alone (`members_GT`)
     precision : "fp32" or "bf16", of the product with the centroids
 
@@ -196,24 +199,24 @@ def _cells(n_places: int, grid: int, like: Tensor) -> Tensor:
 
 @register
 class GridFeatures(nn.Module):
-    """Maps to one row an image: averaged over a `grid` x `grid` grid, each value to a power.
+    """Maps to one row an image: a value for each channel and each cell of each grid.
 
-    `power` 0.5 brings rare strong answers nearer to the others; 1 leaves values as they are.
+    grids : sides of the grids, such as (4, 2), which are joined (a spatial pyramid)
+    statistic : "mean" or "max" of a cell; cells as in `nn.AdaptiveAvgPool2d`
     """
 
-    def __init__(self, grid: int, power: float = 1.0) -> None:
+    def __init__(self, grids: Sequence[int], statistic: str = "mean") -> None:
         super().__init__()
-        self.grid, self.power = grid, power
+        if statistic not in STATISTICS:
+            raise ValueError(f"statistic is one of {', '.join(STATISTICS)}; got {statistic!r}")
+        self.grids, self.statistic = tuple(grids), statistic
 
     def extra_repr(self) -> str:
-        return f"grid {self.grid}, power {self.power:g}"
+        return f"{self.statistic} over grids {', '.join(map(str, self.grids))}"
 
     def forward(self, maps_NKHW: Tensor) -> Tensor:
-        cells = maps_NKHW
-        if maps_NKHW.shape[2:] != (self.grid, self.grid):
-            cells = average_cells(maps_NKHW, self.grid)
-        values_ND = cells.flatten(1)
-        return values_ND if self.power == 1 else values_ND.clamp(min=0).pow(self.power)
+        pool = F.adaptive_max_pool2d if self.statistic == "max" else average_cells
+        return torch.cat([pool(maps_NKHW, grid).flatten(1) for grid in self.grids], dim=1)
 
 
 @register

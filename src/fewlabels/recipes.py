@@ -25,23 +25,44 @@ class Recipe:
 
 
 def kmeans_1() -> Recipe:
-    """One layer: 1,600 filters of 6 x 6 (Coates, Ng and Lee 2011)."""
-    layer = LayerConfig(n_filters=1600, patch_size=6)
-    return Recipe(name="kmeans-1", filters=FiltersConfig(layers=(layer,)))
+    """One layer: 1,600 filters of 6 x 6, compared by direction (Coates, Ng and Lee 2011)."""
+    return Recipe(name="kmeans-1", filters=FiltersConfig(layers=(_first_layer(1600, 6),)))
+
+
+def _first_layer(n_filters: int, patch_size: int) -> LayerConfig:
+    return LayerConfig(
+        n_filters=n_filters,
+        patch_size=patch_size,
+        padding=patch_size // 2,
+        whitening_epsilon=0.3,
+        activation="soft-threshold",
+        threshold=0.2,
+        pool=3,
+        features_grid=4,
+        features_coarse_grid=2,
+        features_statistic="max",
+    )
 
 
 def kmeans_2() -> Recipe:
-    """Two layers."""
-    first = LayerConfig(n_filters=400, patch_size=6)
+    """Two layers: the second looks at groups of channels that are strong together."""
     second = LayerConfig(
-        n_filters=200,
-        patch_size=3,
-        n_groups=16,
+        n_filters=256,
+        patch_size=5,
+        padding=2,
+        n_groups=8,
         channels_per_group=64,
         max_values=200,
+        activation="absolute",
+        pool=2,
+        features_grid=4,
+        features_coarse_grid=2,
+        features_statistic="max",
         n_images=5000,
+        patches_per_image=6,
     )
-    return Recipe(name="kmeans-2", filters=FiltersConfig(layers=(first, second)))
+    layers = (_first_layer(1024, 6), second)
+    return Recipe(name="kmeans-2", filters=FiltersConfig(layers=layers))
 
 
 def kmeans_report() -> Recipe:
@@ -53,6 +74,7 @@ def kmeans_report() -> Recipe:
         n_images=20_000,
         patches_per_image=16,
         kept_variance=0.99,
+        features_grid=3,
     )
     return Recipe(name="kmeans-report", filters=FiltersConfig(layers=(layer,)))
 

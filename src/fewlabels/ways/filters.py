@@ -15,7 +15,7 @@ from fewlabels import groups, kmeans, patches
 from fewlabels.errors import ConfigError
 from fewlabels.graph import Graph, Node, node
 from fewlabels.images import Images, as_float
-from fewlabels.layers import ACTIVATIONS, Concat, GridFeatures, PatchEncoder
+from fewlabels.layers import ACTIVATIONS, STATISTICS, Concat, GridFeatures, PatchEncoder
 from fewlabels.precision import choose as choose_precision
 from fewlabels.progress import stage
 
@@ -23,6 +23,10 @@ BATCH = 128  # images whose maps are in memory together
 CHUNK = 16384  # patches made float together
 
 
+AT_LEAST_ZERO = (
+    *("padding", "channels_per_group", "max_values", "whitening_epsilon"),
+    "features_coarse_grid",
+)
 AT_LEAST_ONE = (
     *("n_filters", "patch_size", "stride", "n_groups", "pool", "features_grid"),
     *("n_images", "patches_per_image"),
@@ -40,8 +44,9 @@ class LayerConfig:
     whitening_epsilon : part of the patches' mean variance, added to the eigenvalues
     kept_variance, max_values : how many axes whitening keeps; 0 values means no other bound
     padding : mirrored pixels on each side; pool : the largest of pool x pool answers stays
-    features_grid : cells along a side of the features that the head sees; features_power : each
-        value of them is raised to it
+    features_grid : cells along a side of the features that the head sees
+    features_coarse_grid : of a second, coarser grid beside it; 0 for none
+    features_statistic : "mean" or "max" of a cell
     n_images, patches_per_image : how many images to learn from, at most, drawn by the seed, and
         how many patches to cut from each
     """
@@ -59,7 +64,8 @@ class LayerConfig:
     padding: int = 0
     pool: int = 1
     features_grid: int = 3
-    features_power: float = 1.0
+    features_coarse_grid: int = 0
+    features_statistic: str = "mean"
     n_images: int = 20_000
     patches_per_image: int = 8
 
@@ -68,17 +74,17 @@ class LayerConfig:
             raise ConfigError(
                 f"filters.activation is one of {', '.join(ACTIVATIONS)}; got {self.activation!r}"
             )
+        if self.features_statistic not in STATISTICS:
+            raise ConfigError(
+                f"filters.features_statistic is one of {', '.join(STATISTICS)}; "
+                f"got {self.features_statistic!r}"
+            )
         for name in AT_LEAST_ONE:
             if getattr(self, name) < 1:
                 raise ConfigError(f"filters.{name} is at least 1; got {getattr(self, name)}")
-        for name in ("padding", "channels_per_group", "max_values", "whitening_epsilon"):
+        for name in AT_LEAST_ZERO:
             if getattr(self, name) < 0:
                 raise ConfigError(f"filters.{name} is at least 0; got {getattr(self, name)}")
-        if self.n_groups > 1 and not self.channels_per_group:
-            raise ConfigError(
-                f"{self.n_groups} groups need filters.channels_per_group: groups of all channels "
-                "would be equal"
-            )
         if not 0 < self.kept_variance <= 1:
             raise ConfigError(f"filters.kept_variance is in (0, 1]; got {self.kept_variance}")
 
@@ -117,8 +123,15 @@ def learn(
     frozen Graph from "image" (3, height, width) to "features" (n_features,), with a node
     "layerL" for each layer's maps and "featuresL" for what the head sees of it
 
-    Raises DataError if a patch is larger than the images or there are fewer patches than filters.
+    Raises DataError if a patch is larger than the images or there are fewer patches than filters,
+    ConfigError if several groups look at all channels.
     """
+    for layer in config.layers:
+        if layer.n_groups > 1 and not layer.channels_per_group:
+            raise ConfigError(
+                f"{layer.n_groups} groups of all channels would be equal: say how many channels a "
+                "group has (--set filters.channels_per_group=...)"
+            )
     draw = np.random.default_rng(seed)
     chosen_precision = choose_precision(precision, device)
     inputs = {"image": (3, *unlabeled.size)}
@@ -126,14 +139,14 @@ def learn(
     below = "image"
     for number, layer in enumerate(config.layers, start=1):
         cut_PCs = _cut(unlabeled, Graph(nodes, inputs, (below,)), below, layer, draw, device)
-        # only the next layer needs the maps whole
-        grid = layer.features_grid if number == len(config.layers) else 0
+        grids = tuple(g for g in (layer.features_grid, layer.features_coarse_grid) if g)
+        # maps that neither a next layer nor a second grid reads are averaged where they are made
+        alone = number == len(config.layers) and len(grids) == 1
+        grid = grids[0] if alone and layer.features_statistic == "mean" else 0
         encoder = _learn_layer(cut_PCs, layer, config, draw, chosen_precision, grid)
         name = f"layer{number}"
         nodes[name] = node(encoder, below)
-        nodes[f"features{number}"] = node(
-            GridFeatures(layer.features_grid, layer.features_power), name
-        )
+        nodes[f"features{number}"] = node(GridFeatures(grids, layer.features_statistic), name)
         below = name
     parts = [name for name in nodes if name.startswith("features")]
     nodes["features"] = node(Concat(), *parts)
