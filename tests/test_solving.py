@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fewlabels import solving
+from fewlabels.solving import in_own_span, squared_distances
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:
