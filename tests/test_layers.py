@@ -14,7 +14,7 @@ import pytest
 import fewlabels
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "progress", "precision"),
+    ("errors", "progress", "threads", "precision"),
     (
         "images",
         "graph graph_checks graph_files module_kinds drawing",

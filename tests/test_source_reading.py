@@ -16,8 +16,9 @@ from fewlabels.progress import Clock, watching
 from fewlabels.sources import read, storing
 from fewlabels.sources.gathering import Entry, gather, resized
 from fewlabels.sources.pixels import Options, fit_to_size
-from fewlabels.sources.storing import in_threads, store
+from fewlabels.sources.storing import store
 from fewlabels.sources.survey import survey
+from fewlabels.threads import in_threads
 
 
 def put(path: Path, size: tuple[int, int] = (4, 4), value: int = 0) -> None:

@@ -1,5 +1,8 @@
 """Features: a graph and images to one row of numbers per image, a batch at a time."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -8,11 +11,11 @@ from fewlabels.graph import Graph
 from fewlabels.graph_checks import known
 from fewlabels.images import Images, as_float
 from fewlabels.progress import stage
+from fewlabels.threads import in_threads
 
-BATCH = 64  # images
+BATCH = 32  # images that go through the graph together
 
 
-@torch.inference_mode()
 def extract(
     graph: Graph,
     images: Images,
@@ -41,12 +44,40 @@ def extract(
     graph.to(device).eval()
     (name,) = known((wanted or graph.outputs[0],), graph.shapes, "the graph has no node or input")
     features_ND = torch.empty(len(images), int(np.prod(graph.shapes[name])))
-    with stage(what, total=len(images), unit="images") as advance:
-        for start in range(0, len(images), BATCH):
+
+    def encode(start: int) -> int:
+        with torch.inference_mode():  # holds for a thread, so each says it
             pixels = as_float(images.pixels[start : start + BATCH]).to(device)
             features = graph(pixels, wanted=(name,))[name].flatten(1)
             if flips:
                 features = (features + graph(pixels.flip(3), wanted=(name,))[name].flatten(1)) / 2
             features_ND[start : start + len(pixels)] = features.cpu()
-            advance(len(pixels))
+            return len(pixels)
+
+    starts = range(0, len(images), BATCH)
+    with (
+        stage(what, total=len(images), unit="images") as advance,
+        one_batch_a_core(device) as cores,
+    ):
+        for _, count in in_threads(encode, starts, n_threads=cores, prepare=single_threaded):
+            advance(count)
     return features_ND
+
+
+def single_threaded() -> None:
+    """Let this thread's operations run on one core."""
+    torch.set_num_threads(1)
+
+
+@contextmanager
+def one_batch_a_core(device: str) -> Iterator[int]:
+    """How many batches to run side by side: as many as PyTorch may use cores, one on a GPU.
+
+    A hundred small operations in a row, each split over the cores, wait for one another most of
+    the time; whole batches side by side do not.
+    """
+    n_threads = torch.get_num_threads()
+    try:
+        yield n_threads if device == "cpu" else 1
+    finally:
+        torch.set_num_threads(n_threads)

@@ -26,14 +26,16 @@ class Recipe:
 
 def kmeans_1() -> Recipe:
     """One layer: 1,600 filters of 6 x 6, compared by direction (Coates, Ng and Lee 2011)."""
-    return Recipe(name="kmeans-1", filters=FiltersConfig(layers=(_first_layer(1600, 6),)))
+    return Recipe(
+        name="kmeans-1", filters=FiltersConfig(layers=(_first_layer(1600, 6),), iterations=15)
+    )
 
 
 def _first_layer(n_filters: int, patch_size: int) -> LayerConfig:
     return LayerConfig(
         n_filters=n_filters,
         patch_size=patch_size,
-        padding=patch_size // 2,
+        padding=(patch_size - 1) // 2,
         whitening_epsilon=0.3,
         activation="soft-threshold",
         threshold=0.2,

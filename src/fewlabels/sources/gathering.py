@@ -7,6 +7,7 @@ decodes them into one array a part, all of one size.
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +22,8 @@ from fewlabels.sources.pixels import (
     fit_to_size,
     shorter_side,
 )
-from fewlabels.sources.storing import in_threads, store
+from fewlabels.sources.storing import store
+from fewlabels.threads import in_threads
 
 LARGEST_CHOSEN_SIZE = 96  # pixels; STL-10's, for which the recipes are made
 
@@ -144,7 +146,8 @@ class _Reader:
         advance: Callable[[int], None],
     ) -> Iterator[np.ndarray]:
         """The pixels of the images that can be decoded; `good` and `kept` are filled alongside."""
-        decoded = in_threads(lambda entry: _decode_entry(entry, self.options.size), entries)
+        decode_one = partial(_decode_entry, size=self.options.size)
+        decoded = in_threads(decode_one, entries, worth=_takes_long)
         for position, (entry, pixels) in enumerate(decoded):
             advance(1)
             if isinstance(pixels, str):
@@ -164,6 +167,11 @@ class _Reader:
                 "to skip damaged images"
             )
         self.damaged.append(damaged)
+
+
+def _takes_long(entry: Entry) -> bool:
+    """Pillow holds the interpreter's lock for most of the time that a tiny image takes."""
+    return callable(entry.data) or len(entry.data) > 16_384
 
 
 def _decode_entry(entry: Entry, size: int | None) -> np.ndarray | str:

@@ -69,7 +69,9 @@ def decode(data: bytes, at_least: int | None = None) -> np.ndarray:
         with Image.open(io.BytesIO(data)) as image:
             if at_least is not None:
                 image.draft(image.mode, (at_least, at_least))
-            rgb = _as_rgb(ImageOps.exif_transpose(image))
+            # in place: no copy of an image that is upright
+            ImageOps.exif_transpose(image, in_place=True)
+            rgb = _as_rgb(image)
     except DamagedImageError:
         raise
     # Pillow's readers raise errors of a dozen kinds on damaged bytes (OSError, SyntaxError,

@@ -1,42 +1,18 @@
-"""Streams of images in bounded memory: worked on by a few threads, stored in memory or in a file.
+"""Streams of images in bounded memory: stored in memory, or in a file.
 
 An array over 64 MiB lies in a temporary file (already unlinked; TMPDIR says on which disk) that is
 mapped, so memory does not grow with the number of images.
 """
 
 import errno
-import os
 import tempfile
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from collections.abc import Iterable
 
 import numpy as np
 
 from fewlabels.errors import DataError
 
 IN_MEMORY = 64 * 2**20  # bytes; an array over this lies in a temporary file
-THREADS = min(4, os.cpu_count() or 1)
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-
-
-def in_threads(
-    function: Callable[[Item], Result], items: Iterable[Item]
-) -> Iterator[tuple[Item, Result]]:
-    """Each item with its result, in order; only a few items are taken ahead of the last result."""
-    waiting: deque[tuple[Item, Future[Result]]] = deque()
-    with ThreadPoolExecutor(THREADS) as pool:
-        for item in items:
-            waiting.append((item, pool.submit(function, item)))
-            if len(waiting) > 4 * THREADS:
-                first, result = waiting.popleft()
-                yield first, result.result()
-        while waiting:
-            first, result = waiting.popleft()
-            yield first, result.result()
 
 
 def store(images: Iterable[np.ndarray]) -> np.ndarray:

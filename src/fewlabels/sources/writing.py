@@ -22,7 +22,7 @@ from fewlabels.errors import ConfigError, DataError
 from fewlabels.images import Images, ImageSet
 from fewlabels.progress import stage
 from fewlabels.sources.beside import write_beside
-from fewlabels.sources.storing import in_threads
+from fewlabels.threads import in_threads
 
 STL10_SIZE = (96, 96)  # pixels; the binaries have no header that could say another size
 SHARD_LENGTH = 1000  # images
