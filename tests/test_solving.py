@@ -103,3 +103,17 @@ def test_more_images_than_features_are_left_as_they_are():
 
 def test_equal_images_have_a_span_too():
     assert in_own_span(torch.ones(4, 9)).isfinite().all()
+
+
+def test_a_span_that_rounding_made_indefinite_keeps_distances():
+    """Centred features with a few huge values, as those of real images: found on nette96."""
+    features_ND = torch.randn(300, 2000, generator=torch.Generator().manual_seed(6))
+    features_ND[:, :3] *= 1e4
+    features_ND -= features_ND.mean(0)
+    features_ND[150:] = features_ND[:150]
+
+    own_NN = in_own_span(features_ND)
+
+    expected = torch.cdist(features_ND.double(), features_ND.double())
+    found = torch.cdist(own_NN.double(), own_NN.double())
+    assert (found - expected).abs().max() < 2e-3 * expected.max()

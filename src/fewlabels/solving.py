@@ -24,7 +24,7 @@ def gaussian(squared_MN: Tensor, width: float) -> Tensor:
 def in_own_span(features_ND: Tensor) -> Tensor:
     """The same images in at most N values each: (N, min(N, D)), with equal inner products.
 
-    Where D > N, the rows of the Cholesky factor of X X^T. Distances, ridge and logistic
+    Where D > N, the rows of a square root of X X^T. Distances, ridge and logistic
     regression among these images do not change, and cost N / D of what they did.
     """
     n_images, n_values = features_ND.shape
@@ -33,7 +33,11 @@ def in_own_span(features_ND: Tensor) -> Tensor:
     gram_NN = (features_ND @ features_ND.T).double()
     # images that are equal or nearly so make the matrix singular
     gram_NN.diagonal().add_(1e-6 * gram_NN.diagonal().mean() + 1e-12)
-    return torch.linalg.cholesky(gram_NN).to(features_ND.dtype)
+    factor_NN, failed = torch.linalg.cholesky_ex(gram_NN)
+    if failed:  # by float32's rounding: its square root by eigenvectors always exists
+        values_N, vectors_NN = torch.linalg.eigh(gram_NN)
+        factor_NN = vectors_NN * values_N.clamp(min=0).sqrt()
+    return factor_NN.to(features_ND.dtype)
 
 
 def solve_ridge(
