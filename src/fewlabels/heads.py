@@ -25,6 +25,7 @@ from fewlabels.solving import gaussian, in_own_span, solve, solve_ridge, squared
 
 FILE = "head.safetensors"
 FORMAT = 1
+BLOCK = 1024  # images answered together
 # what reading a damaged file, or one of another making, may raise
 NOT_A_HEAD = (
     *(OSError, safetensors.SafetensorError, LookupError, TypeError, ValueError),
@@ -77,17 +78,16 @@ class Head:
 
     def answers(self, features_MD: Tensor) -> Tensor:
         """(M, L): the higher, the likelier the class."""
+        # in blocks: neither the scaled features of all images nor their kernel need fit in memory
+        return torch.cat([self._answers(block_BD) for block_BD in features_MD.split(BLOCK)])
+
+    def _answers(self, features_BD: Tensor) -> Tensor:
         tensors = self.tensors
-        scaled_MD = (features_MD - tensors["mean"]) * tensors["scale"]
-        if self.kind in ("ridge", "logistic"):
-            return scaled_MD @ tensors["weights"] + tensors["bias"]
-        # in blocks: the kernel between all images and the support need not fit in memory
-        blocks = [
-            gaussian(squared_distances(block, tensors["support"]), self.chosen["width"])
-            @ tensors["duals"]
-            for block in scaled_MD.split(2048)
-        ]
-        return torch.cat(blocks) + tensors["bias"]
+        scaled_BD = (features_BD - tensors["mean"]).mul_(tensors["scale"])
+        if self.kind != "kernel":
+            return scaled_BD @ tensors["weights"] + tensors["bias"]
+        kernel_BN = gaussian(squared_distances(scaled_BD, tensors["support"]), self.chosen["width"])
+        return kernel_BN @ tensors["duals"] + tensors["bias"]
 
     def probabilities(self, features_MD: Tensor) -> Tensor:
         """(M, L), each row adding up to 1."""

@@ -167,15 +167,18 @@ def _cut(
     channels, height, width = graph.shapes[below]
     what = "images" if below == "image" else f"maps of {below}"
     patches.check_fits(height, width, layer.patch_size, what)
-    cut = []
+    shape = (len(chosen) * layer.patches_per_image, channels * layer.patch_size**2)
+    cut_PD = np.empty(shape, np.uint8 if below == "image" else np.float32)
     graph.to(device).eval()
     with stage(f"cutting patches of {below}", total=len(chosen), unit="images") as advance:
         for start in range(0, len(chosen), BATCH):
             pixels = images.pixels[chosen[start : start + BATCH]]
             maps = pixels if below == "image" else graph(as_float(pixels).to(device)).cpu().numpy()
-            cut.append(patches.cut(maps, layer.patch_size, layer.patches_per_image, draw))
+            own_PD = patches.cut(maps, layer.patch_size, layer.patches_per_image, draw)
+            first = start * layer.patches_per_image
+            cut_PD[first : first + len(own_PD)] = own_PD
             advance(len(pixels))
-    return np.concatenate(cut).reshape(-1, channels, layer.patch_size**2)
+    return cut_PD.reshape(-1, channels, layer.patch_size**2)
 
 
 def _learn_layer(
@@ -190,7 +193,7 @@ def _learn_layer(
     channels = cut_PCs.shape[1]
     generator = torch.Generator().manual_seed(int(draw.integers(2**62)))
     per_group = layer.channels_per_group or channels
-    if layer.n_groups > 1 or per_group < channels:
+    if layer.n_groups > 1 or per_group != channels:
         middle = torch.from_numpy(cut_PCs[:, :, cut_PCs.shape[2] // 2]).float()
         members_GT = groups.choose(middle, layer.n_groups, per_group, generator)
     else:
@@ -198,7 +201,8 @@ def _learn_layer(
     learned = []
     for members_T in members_GT:
         own_PD = cut_PCs if per_group == channels else cut_PCs[:, members_T.numpy()]
-        learned.append(_learn_group(own_PD.reshape(len(own_PD), -1), layer, config, generator))
+        own_PD = own_PD.reshape(len(own_PD), -1)
+        learned.append(_learn_group(own_PD, layer, config, generator, chosen_precision))
     n_values = max(whitening.project_DE.shape[1] for _, whitening, _ in learned)
     encoder = PatchEncoder(
         channels,
@@ -227,7 +231,11 @@ def _learn_layer(
 
 
 def _learn_group(
-    cut_PD: np.ndarray, layer: LayerConfig, config: FiltersConfig, generator: torch.Generator
+    cut_PD: np.ndarray,
+    layer: LayerConfig,
+    config: FiltersConfig,
+    generator: torch.Generator,
+    chosen_precision: str,
 ) -> tuple[float, patches.Whitening, Tensor]:
     """Contrast epsilon, whitening and centroids (K, E) of one group's patches."""
     epsilon = patches.CONTRAST_EPSILON
@@ -253,19 +261,24 @@ def _learn_group(
     if layer.activation != "triangle":
         # filters are compared by direction, so they are learned from directions
         whitened_PE = F.normalize(whitened_PE, dim=1)
+    dtype = torch.bfloat16 if chosen_precision == "bf16" else torch.float32
     centroids_KE = kmeans.STARTS[config.start](whitened_PE, layer.n_filters, generator)
-    found = kmeans.fit(whitened_PE, centroids_KE, iterations=config.iterations)
+    found = kmeans.fit(whitened_PE, centroids_KE, iterations=config.iterations, dtype=dtype)
     return epsilon, whitening, found.centroids_KD
 
 
 def gallery(graph: Graph) -> Tensor:
     """The filters of the first layer as pictures: (n_filters, 3, patch_size, patch_size).
 
-    Each is a centroid in the space of ZCA-whitened patches, around 0.
+    Each is a centroid in the space of ZCA-whitened patches, around 0; 0 in channels that the
+    layer does not look at.
     """
     encoder = graph.layers["layer1"]
     assert isinstance(encoder, PatchEncoder), "the first layer of filters is an encoder"
     # rows of the projection are eigenvectors times a scale: their directions lead back to pixels
     axes_ETss = F.normalize(encoder.project_GETss[0].flatten(1), dim=1)
     pictures = encoder.centroids_GKE[0] @ axes_ETss
-    return pictures.view(-1, *encoder.project_GETss.shape[2:])
+    seen = pictures.view(-1, *encoder.project_GETss.shape[2:])
+    whole = seen.new_zeros(len(seen), encoder.channels, *seen.shape[2:])
+    whole[:, encoder.members_GT[0]] = seen
+    return whole
