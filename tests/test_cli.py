@@ -192,7 +192,7 @@ def test_an_interruption_is_130_and_leaves_nothing(
 
     assert 130 == code
     assert [] == list(tmp_path.iterdir())
-    assert "fewlabels: interrupted, nothing was written" in capsys.readouterr().err
+    assert "fewlabels: interrupted; no run was written" in capsys.readouterr().err
 
 
 def test_a_slip_of_our_own_keeps_its_traceback(tiny_folder: Path, tmp_path: Path, monkeypatch):

@@ -134,3 +134,20 @@ def test_several_groups_of_all_channels_are_refused(unlabeled):
 
     with pytest.raises(ConfigError, match="2 groups of all channels would be equal"):
         filters.learn(unlabeled, config, seed=0)
+
+
+def test_filters_of_some_channels_are_shown_in_all(unlabeled):
+    layer = LayerConfig(n_filters=4, patch_size=5, channels_per_group=2)
+    graph = filters.learn(unlabeled, FiltersConfig(layers=(layer,), iterations=2), seed=0)
+
+    pictures = filters.gallery(graph)
+
+    assert pictures.shape == (4, 3, 5, 5)
+    assert int((pictures.abs().sum((0, 2, 3)) > 0).sum()) == 2
+
+
+def test_more_channels_than_there_are_is_a_setting_to_mend(unlabeled):
+    layer = LayerConfig(n_filters=4, patch_size=5, channels_per_group=9)
+
+    with pytest.raises(ConfigError, match="groups of 9 channels"):
+        filters.learn(unlabeled, FiltersConfig(layers=(layer,)), seed=0)

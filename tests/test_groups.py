@@ -114,7 +114,9 @@ def test_groups_are_drawn_by_the_seed():
 
 
 def test_groups_larger_than_the_layer_below_are_refused_in_one_line():
-    message = "groups of 7 channels need a layer below with as many; it has 6: set filters.channels"
+    message = (
+        "groups of 7 channels need a layer below with as many; it has 6: set fewer, for each layer"
+    )
     with pytest.raises(ConfigError, match=message) as raised:
         groups.choose(responses(), 2, 7, torch.Generator())
 

@@ -218,3 +218,15 @@ def test_pixels_that_are_given_are_not_written_to(model: Model, tiny_set: ImageS
     model.predict(Images(pixels=pixels))
 
     assert (kept == pixels).all()
+
+
+def test_saving_over_another_model_is_refused_unless_asked(model: Model, tmp_path: Path):
+    model.save(tmp_path / "run")
+    before = sorted((p.name, p.read_bytes()) for p in (tmp_path / "run").iterdir())
+
+    with pytest.raises(CheckpointError, match="holds another run"):
+        model.save(tmp_path / "run")
+    assert before == sorted((p.name, p.read_bytes()) for p in (tmp_path / "run").iterdir())
+
+    model.save(tmp_path / "run", overwrite=True)
+    assert Model.load(tmp_path / "run").class_names == model.class_names

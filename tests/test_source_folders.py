@@ -243,3 +243,22 @@ def test_an_unpacked_folder_has_the_same_images_as_its_archives(data_folder, tmp
             seen = np.asarray(Image.open(file).convert("RGB"))
             assert np.array_equal(seen.transpose(2, 0, 1), images.pixels[position])
     assert sorted(set(found.class_names)) == sorted(set(names) & set(found.class_names))
+
+
+def test_linked_folders_are_read_and_a_link_back_up_is_not_walked_for_ever(whole):
+    put(whole / "elsewhere" / "c43.png", 43)
+    (whole / "unlabeled" / "linked").symlink_to(whole / "elsewhere")
+    (whole / "unlabeled" / "deep" / "back").symlink_to(whole / "unlabeled")
+
+    found = folders.read(whole, OPTIONS)
+
+    assert [41, 42, 43] == values(found.unlabeled)
+
+
+def test_a_file_name_that_is_no_utf_8_is_spelled_out(whole):
+    put(whole / "unlabeled" / "z.png", 44)
+    (whole / "unlabeled" / "z.png").rename(whole / "unlabeled" / "caf\udce9.png")
+
+    names = folders.read(whole, OPTIONS).unlabeled.names
+
+    assert "unlabeled/caf\\xe9.png" in names

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fewlabels import splits
 from fewlabels.errors import ConfigError, DataError
 from fewlabels.images import Images, ImageSet
 from fewlabels.splits import draw, plan, pool, without
@@ -161,3 +162,18 @@ def test_images_can_be_left_out():
     left_out = np.array([True, False, False, True, False, True])
 
     assert [1, 2, 4] == without(labelled([2, 2, 2]), left_out).pixels[:, 0, 0, 0].tolist()
+
+
+def test_copies_of_test_images_leave_the_labelled_ones():
+    plan = splits.Plan(protocol="p", numbers=(0, 1), folds=(np.array([0, 2]), np.array([1, 2])))
+
+    left = splits.without_labelled(plan, np.array([True, False, False]))
+
+    assert [[2], [1, 2]] == [fold.tolist() for fold in left.folds]
+    with pytest.raises(DataError, match="copies of test images"):
+        splits.without_labelled(plan, np.array([False, True, True]))
+
+
+def test_negative_folds_are_refused(tiny_set):
+    with pytest.raises(ConfigError, match="numbered from 0; got -1"):
+        splits.plan(tiny_set, labels=20, folds=(-1,))

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, CycloptsError, Parameter
 
 from fewlabels.errors import ConfigError, FewlabelsError
-from fewlabels.options import Learning, Reading, fold_numbers
+from fewlabels.options import Learning, NotNegative, Reading, fold_numbers
 
 USER_CAN_MEND, INTERRUPTED = 2, 130
 
@@ -110,7 +110,7 @@ def fit(
     source: str,
     *,
     out: Path,
-    fold: int | None = None,
+    fold: Annotated[int | None, Parameter(validator=NotNegative)] = None,
     learning: Learning | None = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -248,6 +248,8 @@ def _command() -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code. What is no user's to mend keeps its traceback."""
     global _arguments
+    if hasattr(sys.stdout, "reconfigure"):  # a terminal that lacks a letter still gets the result
+        sys.stdout.reconfigure(errors="backslashreplace")
     _arguments = tuple(sys.argv[1:] if arguments is None else arguments)
     try:
         app(_arguments, exit_on_error=False, print_error=False, result_action="return_none")
@@ -255,6 +257,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"fewlabels: {' '.join(str(error).split())}", file=sys.stderr)
         return USER_CAN_MEND
     except KeyboardInterrupt:
-        print("fewlabels: interrupted, nothing was written", file=sys.stderr)
+        print("fewlabels: interrupted; no run was written", file=sys.stderr)
         return INTERRUPTED
     return 0

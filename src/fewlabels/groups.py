@@ -83,7 +83,7 @@ def choose(
     if channels_per_group > n_channels:
         raise ConfigError(
             f"groups of {channels_per_group} channels need a layer below with as many; it has "
-            f"{n_channels}: set filters.channels_per_group lower"
+            f"{n_channels}: set fewer, for each layer, as in --set filters.channels_per_group=0,32"
         )
     rounds = -(-n_groups // n_channels)  # more groups than channels: some start twice
     drawn = torch.cat([torch.randperm(n_channels, generator=generator) for _ in range(rounds)])

@@ -285,6 +285,7 @@ def load(folder: Path) -> Head:
             described = json.loads(file.metadata()["head"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}
         if (version := described.pop("format")) <= FORMAT:
+            KINDS[described["kind"]]
             head = Head(tensors=tensors, **described)
             head.answers(torch.zeros(1, len(tensors["mean"])))  # all tensors are there, and fit
             return head

@@ -94,6 +94,11 @@ class ImageSet:
                 f"{self.name} has {n_classes} class, and a recogniser needs at least 2: "
                 "add images of another class"
             )
+        for class_name in self.class_names:
+            if class_name != class_name.encode("utf-8", "replace").decode():
+                raise DataError(
+                    f"class names are UTF-8 text; got {class_name!a}: rename the class folder"
+                )
         for part, images in self.parts().items():
             self._check_part(part, images, n_classes)
         absent = sorted(set(range(n_classes)) - set(self.train.labels.tolist()))

@@ -69,7 +69,7 @@ def fit_run(
             )
         outcome = _learn(image_set, recipe, plan, asked)
         info = _info(source, asked, image_set, plan, command)
-        replace(outcome.models[0], info=info).save(folder)
+        replace(outcome.models[0], info=info).write(folder)
         facts = _facts(recipe, plan, asked, clock)
         scores = _fold_scores(outcome, 0, image_set.class_names) | facts
         _write(folder, scores, outcome, image_set)

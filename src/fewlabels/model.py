@@ -101,7 +101,9 @@ class Model:
     def _read(self, path: Path, names: list[str], damaged: list[Damaged]) -> Iterator[np.ndarray]:
         """The fitted pixels of a file, noted in `names`; nothing if it is noted in `damaged`."""
         try:
-            pixels = decode(path.read_bytes())
+            # as `sources.gathering` decodes for learning: the same file gives the same pixels
+            height, width = self.image_size
+            pixels = decode(path.read_bytes(), at_least=2 * height if height == width else None)
         except (DamagedImageError, OSError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             damaged.append(Damaged(str(path), reason))
@@ -140,22 +142,26 @@ class Model:
             names=names,
         )
 
-    def save(self, folder: str | Path) -> None:
-        """Write the model's files into a folder, made where it is absent; no pickle.
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
+        """Write the model into a folder of its own, whole or not at all; no pickle.
 
-        Raises CheckpointError where the disk is full.
+        Parameters
+        ----------
+        overwrite : replace a run or model that lies there; anything else is never replaced
+
+        Raises CheckpointError where the folder holds another model or the disk is full,
+        ConfigError where it holds something else.
         """
-        folder = Path(folder)
-        with runs.disk_full_is_said(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            graph_files.save(self.graph.to("cpu"), folder)
-            heads.save(self.head, folder)
-            described = {"class_names": self.class_names, "image_size": self.image_size}
-            recipe = self.recipe.as_dict()
-            # last: a folder without it is no run, however much of it was written
-            runs.write_toml(
-                folder / runs.CONFIG, {**self.info, "model": described, "recipe": recipe}
-            )
+        with runs.claim(folder, overwrite) as partial:
+            self.write(partial)
+
+    def write(self, folder: Path) -> None:
+        """Write the model's files into a folder that is there, beside what it holds."""
+        graph_files.save(self.graph.to("cpu"), folder)
+        heads.save(self.head, folder)
+        described = {"class_names": self.class_names, "image_size": self.image_size}
+        recipe = self.recipe.as_dict()
+        runs.write_toml(folder / runs.CONFIG, {**self.info, "model": described, "recipe": recipe})
 
     @classmethod
     def load(cls, folder: str | Path) -> "Model":
@@ -169,9 +175,9 @@ class Model:
             described, recipe = config.pop("model"), recipes.from_dict(config.pop("recipe"))
             height, width = described["image_size"]
             class_names = tuple(described["class_names"])
-        except KeyError as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
-                f"{folder / runs.CONFIG} tells of no model (it lacks {error}): give the folder "
+                f"{folder / runs.CONFIG} tells of no model ({error!r}): give the folder "
                 "of a `fewlabels fit`"
             ) from None
         return cls(

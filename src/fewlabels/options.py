@@ -10,6 +10,7 @@ from fewlabels.errors import ConfigError
 
 NotNegative = validators.Number(gte=0)
 Positive = validators.Number(gte=1)
+MOST_FOLDS = 10_000
 
 
 @Parameter(name="*")
@@ -71,6 +72,8 @@ def fold_numbers(text: str) -> tuple[int, ...] | None:
         last = last or first
         if not (first.strip().isdecimal() and last.strip().isdecimal()) or int(last) < int(first):
             raise ConfigError(f"--folds takes all, a range 0-4 or a list 0,2; got {text!r}")
+        if int(last) - int(first) >= MOST_FOLDS:
+            raise ConfigError(f"--folds names at most {MOST_FOLDS:,} folds; got {text!r}")
         numbers += range(int(first), int(last) + 1)
     if len(set(numbers)) < len(numbers):
         raise ConfigError(f"--folds names a fold twice; got {text!r}")

@@ -108,10 +108,11 @@ def score(
         )
     if n_leaked:
         say(
-            f"{n_leaked:,} test images lie among the unlabelled ones, byte for byte: learning "
+            f"{n_leaked:,} test images lie among those to learn from, byte for byte: learning "
             "again without the copies"
         )
         pool = splits.without(pool, copies)
+        plan = splits.without_labelled(plan, shared(image_set.test, image_set.train)[1])
         again = fit_folds(image_set, recipe, plan, pool=pool, **how)  # type: ignore[arg-type]
         clean = tuple(s.accuracy for s in evaluate(again, image_set.test, device=device))
     return Outcome(

@@ -22,6 +22,7 @@ from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import tomli_w
 
@@ -48,10 +49,12 @@ def claim(out: str | Path, overwrite: bool = False) -> Iterator[Path]:
     """
     final = Path(out).resolve()
     _check_free(final, overwrite)
-    partial = final.with_name(f".{final.name}.partial-{os.getpid()}")
-    replaced = final.with_name(f".{final.name}.replaced-{os.getpid()}")
+    # a number of its own, not the process's: two containers on one disk may both be process 7
+    own = uuid4().hex[:8]
+    partial = final.with_name(f".{final.name}.partial-{own}")
+    replaced = final.with_name(f".{final.name}.replaced-{own}")
+    _make(partial)
     try:
-        _make(partial)
         with disk_full_is_said(final):
             yield partial
             _check_free(final, overwrite)  # another run may have ended meanwhile
@@ -68,6 +71,10 @@ def claim(out: str | Path, overwrite: bool = False) -> Iterator[Path]:
 def _check_free(folder: Path, overwrite: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file, and a run is a folder: give another --out")
+    if folder.is_mount():
+        raise ConfigError(
+            f"{folder} is a mount point, which no run can replace: give a folder inside it"
+        )
     found = sorted(entry.name for entry in folder.iterdir()) if folder.exists() else []
     foreign = [name for name in found if name not in OURS]
     if foreign or (found and CONFIG not in found):

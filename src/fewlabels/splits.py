@@ -6,7 +6,7 @@ and all training images without their labels. So it is learned once for all fold
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
@@ -59,6 +59,8 @@ def plan(
     n_classes = len(image_set.class_names)
     if protocol not in (None, *PROTOCOLS):
         raise ConfigError(f"a protocol is one of {', '.join(PROTOCOLS)}; got {protocol!r}")
+    if folds is not None and min(folds, default=0) < 0:
+        raise ConfigError(f"folds are numbered from 0; got {min(folds)}")
     if protocol is not None and labels is not None:
         raise ConfigError(f"{protocol} says how many labels there are: leave --labels out")
     if protocol == "report-split":
@@ -198,3 +200,14 @@ def without(images: Images, left_out: np.ndarray) -> Images:
     """The images at which the bool array `left_out` of shape (n_images,) is False."""
     kept = (images.pixels[index] for index in np.flatnonzero(~left_out))
     return Images(pixels=store(kept))
+
+
+def without_labelled(plan: Plan, left_out: np.ndarray) -> Plan:
+    """The plan without the training images at which the bool array `left_out` is True.
+
+    Raises DataError where nothing is left of a fold.
+    """
+    folds = tuple(fold[~left_out[fold]] for fold in plan.folds)
+    if not all(len(fold) for fold in folds):
+        raise DataError("all labelled images of a fold are copies of test images: give others")
+    return replace(plan, folds=folds)

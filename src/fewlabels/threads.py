@@ -29,17 +29,21 @@ def in_threads(
     """
     waiting: deque[tuple[Item, Future[Result]]] = deque()
     with ThreadPoolExecutor(n_threads, initializer=prepare) as pool:
-        for item in items:
-            if worth(item):
-                waiting.append((item, pool.submit(function, item)))
-            else:
-                waiting.append((item, _done(function, item)))
-            if len(waiting) > 4 * n_threads:
+        try:
+            for item in items:
+                if worth(item):
+                    waiting.append((item, pool.submit(function, item)))
+                else:
+                    waiting.append((item, _done(function, item)))
+                if len(waiting) > 4 * n_threads:
+                    first, result = waiting.popleft()
+                    yield first, result.result()
+            while waiting:
                 first, result = waiting.popleft()
                 yield first, result.result()
-        while waiting:
-            first, result = waiting.popleft()
-            yield first, result.result()
+        finally:  # at an error or an interrupt nobody waits for the rest
+            for _, result in waiting:
+                result.cancel()
 
 
 def _done(function: Callable[[Item], Result], item: Item) -> Future[Result]:

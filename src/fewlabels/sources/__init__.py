@@ -49,7 +49,12 @@ def read(
         image_set = _named()[source](options)
     else:
         path = Path(source)
-        image_set = _format_of(path).read(path, options)
+        try:
+            image_set = _format_of(path).read(path, options)
+        except PermissionError as error:
+            raise DataError(
+                f"{error.filename or path} cannot be read ({error.strerror}): mend its permissions"
+            ) from error
     return image_set if size is None else resized(image_set, size)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path, PurePath
 from fewlabels.errors import DataError
 from fewlabels.images import ImageSet
 from fewlabels.sources.beside import read_class_names, read_folds
-from fewlabels.sources.gathering import Entry, gather, sorted_names
+from fewlabels.sources.gathering import Entry, gather, readable, sorted_names
 from fewlabels.sources.pixels import Options
 
 FOLDER_NAMES = {
@@ -162,9 +162,21 @@ def _folders(path: Path) -> list[Path]:
 
 def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
     """Every folder at and under `folder` that is not hidden, with its file names."""
-    for root, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
+    seen: set[str] = set()
+    for root, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
+        # a link that leads back up would be walked for ever
+        seen.add(os.path.realpath(root))
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith((".", "__MACOSX"))
+            and os.path.realpath(Path(root, name)) not in seen
+        ]
         yield Path(root), names
+
+
+def _refuse(error: OSError) -> None:
+    raise error  # a folder that cannot be read is said, never left out
 
 
 def _images(folder: Path, ignored: Counter[str]) -> list[tuple[str, Path]]:
@@ -187,4 +199,4 @@ def kind_of(file: PurePath) -> str:
 
 
 def _entry(path: Path, file: Path, class_name: str | None) -> Entry:
-    return Entry(file.relative_to(path).as_posix(), file.read_bytes, class_name)
+    return Entry(readable(file.relative_to(path).as_posix()), file.read_bytes, class_name)

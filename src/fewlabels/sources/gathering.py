@@ -36,6 +36,15 @@ class Entry(NamedTuple):
     class_name: str | None = None
 
 
+def readable(name: str) -> str:
+    """A file name whose bytes are no UTF-8 with these bytes spelled out, so that it can be written.
+
+    >>> readable("caf\\udce9.jpg")
+    'caf\\\\xe9.jpg'
+    """
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Gathered:
     """What `gather` read.

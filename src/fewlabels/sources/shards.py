@@ -22,7 +22,7 @@ from fewlabels.errors import DataError
 from fewlabels.images import ImageSet
 from fewlabels.sources.beside import read_class_names, read_folds
 from fewlabels.sources.folders import FOLDER_NAMES, ignored_note, is_image, kind_of
-from fewlabels.sources.gathering import Entry, gather
+from fewlabels.sources.gathering import Entry, gather, readable
 from fewlabels.sources.pixels import Options
 
 ARCHIVE = re.compile(r"(?P<part>[a-z]+)(-(?P<number>\d+))?\.(tar|tar\.gz|tgz|tar\.xz)")
@@ -125,7 +125,8 @@ class _Members:
                 self.ignored["links"] += 1
             elif is_image(member.name.name):
                 class_name = None if self.part == "unlabeled" else self._class_name(member, labels)
-                yield Entry(f"{archive.name}/{member.name}", member.data, class_name)
+                name = readable(f"{archive.name}/{member.name}")
+                yield Entry(name, member.data, class_name)
             elif member not in labels:
                 self.ignored[kind_of(member.name)] += 1
 

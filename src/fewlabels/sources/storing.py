@@ -32,7 +32,7 @@ def store(images: Iterable[np.ndarray]) -> np.ndarray:
                 count, shape = count + 1, image.shape
             file.flush()
         except OSError as error:
-            if error.errno != errno.ENOSPC:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             raise DataError(
                 f"the disk of temporary files ({tempfile.gettempdir()}) is full after {count:,} "
