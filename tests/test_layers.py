@@ -21,14 +21,13 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "kmeans",
         "solving",
         "copies",
-        "augment",
     ),
     ("sources/", "patches", "groups", "layers"),
-    ("architectures", "heads", "features"),
+    ("heads", "features"),
     ("ways/",),
     ("recipes", "devices", "runs", "splits", "model", "fitting"),
     ("protocol", "figures", "report/", "showing", "options", "jobs"),
-    ("estimators", "terminal", "__init__", "demo", "cli", "__main__"),
+    ("terminal", "__init__", "demo", "cli", "__main__"),
 )
 ROOMS = [(room, layer) for layer, rooms in enumerate(LAYERS) for room in rooms]
 MAX_LINES = 300

@@ -31,7 +31,7 @@ from fewlabels.errors import CheckpointError, ConfigError, FewlabelsError
 CONFIG = "config.toml"
 OURS = frozenset(
     f"{CONFIG} graph.json weights.safetensors head.safetensors mistakes.safetensors "
-    "metrics.jsonl scores.json report.html checkpoints".split()
+    "metrics.jsonl scores.json report.html".split()
 )
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
