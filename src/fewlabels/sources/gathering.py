@@ -39,8 +39,8 @@ class Entry(NamedTuple):
 def readable(name: str) -> str:
     """A file name whose bytes are no UTF-8 with these bytes spelled out, so that it can be written.
 
-    >>> readable("caf\\udce9.jpg")
-    'caf\\\\xe9.jpg'
+    >>> readable("photo\\udce9.jpg")
+    'photo\\\\xe9.jpg'
     """
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
