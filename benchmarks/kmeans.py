@@ -56,8 +56,9 @@ def measured(images: str, recipe: str, seed: str, settings: list[str]) -> dict:
         done = subprocess.run(line, stdout=subprocess.PIPE, text=True, check=True)
         seconds = time.perf_counter() - start
     found = json.loads(done.stdout)
-    for large in ("confusion", "accuracy_per_class"):
-        found.pop(large, None)
+    for large in ("confusion", "accuracy_per_class", "run", "report"):
+        for part in (found, *found.get("folds", ())):
+            part.pop(large, None)
     return {
         "images": images,
         "settings": settings,
