@@ -168,7 +168,8 @@ def test_whitened_values_are_those_of_zca_turned():
     eigenvalues, vectors = np.linalg.eigh(np.cov(x.T, bias=True))
     scale = (eigenvalues + 0.1 * eigenvalues.mean()) ** -0.5
     zca = torch.from_numpy((x - x.mean(0)) @ vectors @ np.diag(scale) @ vectors.T).float()
-    torch.testing.assert_close(whitened @ whitening.to_patch_ED, zca, atol=1e-4, rtol=1e-4)
+    axes_DE = torch.nn.functional.normalize(whitening.project_DE, dim=0)
+    torch.testing.assert_close(whitened @ axes_DE.T, zca, atol=1e-4, rtol=1e-4)
     distances, zca_distances = (torch.cdist(v, v) for v in (whitened.double(), zca.double()))
     torch.testing.assert_close(distances, zca_distances, atol=1e-3, rtol=1e-3)
 
@@ -178,7 +179,6 @@ def axes_kept(**bounds: float) -> int:
     whitening = patches.whitening_of(
         torch.zeros(4), torch.diag(torch.tensor([1.0, 6, 0, 3])), epsilon=0.1, **bounds
     )
-    assert whitening.project_DE.shape == whitening.to_patch_ED.T.shape
     return whitening.project_DE.shape[1]
 
 
@@ -197,7 +197,6 @@ def test_kept_axes_are_the_leading_ones_of_the_whole_whitening():
     kept = patches.fit_whitening(values, epsilon=0.1, max_values=3)
 
     assert torch.equal(whole.project_DE[:, :3], kept.project_DE)
-    assert torch.equal(whole.to_patch_ED[:3], kept.to_patch_ED)
 
 
 @pytest.mark.parametrize("kept_variance", [0.0, 1.5, float("nan")])

@@ -68,10 +68,10 @@ def normalise_contrast(patches_PD: Tensor, epsilon: float = CONTRAST_EPSILON) ->
 
 @dataclass(frozen=True, eq=False)
 class Whitening:
-    """ZCA whitening in its own axes: w = (x - mean) project; ZCA of x is w @ to_patch.
+    """ZCA whitening in its own axes: w = (x - mean) project.
 
-    mean_D, project_DE : take a patch to its E whitened values
-    to_patch_ED : takes whitened values to the picture that ZCA whitening would show
+    mean_D, project_DE : take a patch to its E whitened values; the columns of project, brought to
+        length 1, are the axes V, and w V^T is the picture that ZCA whitening would show
 
     Distances among whitened patches are those of ZCA, which differs by a rotation alone; so
     k-means here finds ZCA's clusters, at E values a patch in place of D.
@@ -79,7 +79,6 @@ class Whitening:
 
     mean_D: Tensor
     project_DE: Tensor
-    to_patch_ED: Tensor
 
     def __call__(self, patches_PD: Tensor) -> Tensor:
         return (patches_PD - self.mean_D) @ self.project_DE
@@ -159,7 +158,4 @@ def whitening_of(
         n_kept = int((part < kept_variance).sum()) + 1
     n_kept = min(n_kept, max_values or n_kept)
     scale = (eigenvalues + epsilon * eigenvalues.mean() + 1e-12).rsqrt()[:n_kept]
-    vectors = vectors[:, :n_kept]
-    return Whitening(
-        mean_D.float(), (vectors * scale).float().contiguous(), vectors.T.float().contiguous()
-    )
+    return Whitening(mean_D.float(), (vectors[:, :n_kept] * scale).float().contiguous())

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fewlabels import splits
-from fewlabels.copies import digests
+from fewlabels.copies import copied, digests
 from fewlabels.errors import DataError
 from fewlabels.fitting import fit_folds
 from fewlabels.images import Images, ImageSet
@@ -112,7 +112,7 @@ def score(
             "again without the copies"
         )
         pool = splits.without(pool, copies)
-        plan = splits.without_labelled(plan, shared(image_set.test, image_set.train)[1])
+        plan = splits.without_labelled(plan, copied(image_set.train.pixels, image_set.test.pixels))
         again = fit_folds(image_set, recipe, plan, pool=pool, **how)  # type: ignore[arg-type]
         clean = tuple(s.accuracy for s in evaluate(again, image_set.test, device=device))
     return Outcome(
