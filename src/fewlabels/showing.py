@@ -18,6 +18,7 @@ from fewlabels.images import Damaged, ImageSet
 from fewlabels.protocol import Answer
 from fewlabels.report.findings import Findings, Mistake
 from fewlabels.ways import filters
+from fewlabels.whole_files import write_file
 
 MISTAKES = "mistakes.safetensors"
 PAGE = "report.html"
@@ -96,7 +97,7 @@ def save_mistakes(folder: Path, mistakes: Sequence[Answer], image_set: ImageSet)
     ]
     pixels = np.ascontiguousarray(test.pixels[indices])
     content = safetensors.numpy.save({"pixels": pixels}, {"facts": json.dumps(facts)})
-    (folder / MISTAKES).write_bytes(content)
+    write_file(folder / MISTAKES, content)
 
 
 def load_mistakes(folder: Path) -> list[Mistake]:

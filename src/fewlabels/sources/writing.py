@@ -3,14 +3,11 @@
 Everything is written into a folder beside the destination and renamed when it is whole.
 """
 
-import errno
 import io
-import os
 import re
-import shutil
 import tarfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -23,6 +20,7 @@ from fewlabels.images import Images, ImageSet
 from fewlabels.progress import stage
 from fewlabels.sources.beside import write_beside
 from fewlabels.threads import in_threads
+from fewlabels.whole_files import is_full, whole_folder
 
 STL10_SIZE = (96, 96)  # pixels; the binaries have no header that could say another size
 SHARD_LENGTH = 1000  # images
@@ -95,16 +93,11 @@ def _check_class_names(class_names: tuple[str, ...]) -> None:
 @contextmanager
 def _whole_folder(dest: Path) -> Iterator[Path]:
     """A folder to write into that becomes `dest` at the end of the block, or vanishes."""
-    partial = dest.with_name(f".{dest.name}.partial-{os.getpid()}")
-    replaced = dest.with_name(f".{dest.name}.replaced-{os.getpid()}")
     try:
-        partial.mkdir(parents=True)
-        yield partial
-        if dest.exists():
-            dest.rename(replaced)
-        partial.rename(dest)
+        with whole_folder(dest) as folder:
+            yield folder
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not is_full(error):
             raise DataError(
                 f"{dest} cannot be written ({error.strerror or error}): name another folder"
             ) from error
@@ -112,12 +105,6 @@ def _whole_folder(dest: Path) -> Iterator[Path]:
             f"the disk is full, so nothing was written to {dest}: free some space or name a "
             "folder on another disk"
         ) from error
-    finally:
-        if replaced.exists() and not dest.exists():
-            replaced.rename(dest)
-        for leftover in (partial, replaced):
-            with suppress(FileNotFoundError):
-                shutil.rmtree(leftover)
 
 
 def _write_stl10(
