@@ -118,6 +118,7 @@ def evaluate_run(run: Path, source: str | None = None, device: str = "auto") -> 
             size=height if height == width else None,
             strict=bool(remembered.get("strict", False)),
             seed=int(remembered.get("seed", 0)),
+            parts=("test",),
         )
     except DataError as error:
         if source is None and not Path(given).exists() and given not in NAMED_SOURCES:
@@ -127,8 +128,7 @@ def evaluate_run(run: Path, source: str | None = None, device: str = "auto") -> 
             ) from error
         raise
     _check_same_classes(model, image_set)
-    if image_set.test is None:
-        raise DataError(f"{image_set.name} has no test images to evaluate on: add test/CLASS/*")
+    assert image_set.test is not None
     if image_set.test.size != model.image_size:
         raise DataError(
             f"{run} takes images of {height} x {width}, those of {image_set.name} are "

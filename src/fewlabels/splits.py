@@ -57,6 +57,10 @@ def plan(
     asked.
     """
     n_classes = len(image_set.class_names)
+    if "train" in image_set.left_out:
+        raise DataError(
+            f"{image_set.name} was read without its training images: read it again with all parts"
+        )
     if protocol not in (None, *PROTOCOLS):
         raise ConfigError(f"a protocol is one of {', '.join(PROTOCOLS)}; got {protocol!r}")
     if folds is not None and min(folds, default=0) < 0:
