@@ -1,22 +1,25 @@
 """The command line: parse, call the job, print. Progress goes to stderr, results to stdout.
 
-Exit 0 done, 2 something the user can mend (one line on stderr), 130 interrupted. The jobs are
+Exit 0 done, 2 something the user can mend (one line on stderr), 130 interrupted, 141 nobody reads
+the output any more (as in `... | head`; 128 and the number of the signal in both). The jobs are
 imported where they are called, as torch takes seconds to load and `--help` does not need it.
 """
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TextIO
 
 from cyclopts import App, CycloptsError, Parameter
 
-from fewlabels.errors import ConfigError, FewlabelsError
+from fewlabels.errors import ConfigError, DataError, FewlabelsError
 from fewlabels.options import Learning, NotNegative, Reading, fold_numbers
 
-USER_CAN_MEND, INTERRUPTED = 2, 130
+USER_CAN_MEND, INTERRUPTED, NOBODY_READS = 2, 130, 141
 
 Json = Annotated[
     bool, Parameter(name="--json", negative="", help="Print one JSON object and nothing else.")
@@ -235,7 +238,16 @@ def report(run: Path, *, as_json: Json = False) -> None:
 
 
 def _print(result: Mapping[str, Any], text: Callable[..., str], as_json: bool) -> None:
-    print(json.dumps(result, ensure_ascii=False) if as_json else text(result))
+    try:
+        print(json.dumps(result, ensure_ascii=False) if as_json else text(result), flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _let_go(sys.stdout)
+        raise DataError(
+            f"the result cannot be printed ({error.strerror}): free some space where the output "
+            "goes, or let it go elsewhere"
+        ) from error
 
 
 _arguments: tuple[str, ...] = ()  # of this call, for `config.toml`
@@ -247,6 +259,30 @@ def _command() -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code. What is no user's to mend keeps its traceback."""
+    try:
+        code = _run(arguments)
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:  # closed by the caller (`>&-`)
+                stream.flush()
+    except (BrokenPipeError, SystemExit) as error:
+        # rich, which prints the help, makes an exit with 1 of a broken pipe
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
+            raise
+        _let_go(sys.stdout)
+        _let_go(sys.stderr)
+        return NOBODY_READS
+    return code
+
+
+def _let_go(stream: TextIO | None) -> None:
+    """Send what a stream still holds to nowhere: Python would complain of it when it ends."""
+    with suppress(OSError, ValueError, AttributeError):  # a stream of a test has no descriptor
+        descriptor = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(descriptor, stream.fileno())  # type: ignore[union-attr]
+        os.close(descriptor)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     global _arguments
     if hasattr(sys.stdout, "reconfigure"):  # a terminal that lacks a letter still gets the result
         sys.stdout.reconfigure(errors="backslashreplace")
