@@ -5,18 +5,16 @@ the output any more (as in `... | head`; 128 and the number of the signal in bot
 imported where they are called, as torch takes seconds to load and `--help` does not need it.
 """
 
-import json
-import os
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TextIO
+from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
-from fewlabels.errors import ConfigError, DataError, FewlabelsError
+from fewlabels import terminal
+from fewlabels.errors import ConfigError, FewlabelsError
 from fewlabels.options import Learning, NotNegative, Reading, fold_numbers
 
 USER_CAN_MEND, INTERRUPTED, NOBODY_READS = 2, 130, 141
@@ -56,12 +54,11 @@ def demo(
     out
         Folder of the run.
     """
-    from fewlabels import terminal
     from fewlabels.demo import demo_text, run_demo
 
     with terminal.shown():
         result = run_demo(out, overwrite=overwrite)
-    _print(result, demo_text, as_json)
+    terminal.print_result(result, demo_text, as_json)
 
 
 @app.command
@@ -73,11 +70,11 @@ def data(source: str, *, reading: Reading | None = None, as_json: Json = False) 
     source
         A folder of images, or stl10, digits, shapes.
     """
-    from fewlabels import jobs, terminal
+    from fewlabels import jobs
 
     with terminal.shown():
         result = jobs.look(source, reading or Reading())
-    _print(result, terminal.survey_text, as_json)
+    terminal.print_result(result, terminal.survey_text, as_json)
 
 
 @app.command
@@ -101,11 +98,13 @@ def convert(
     to
         Its layout.
     """
-    from fewlabels import jobs, terminal
+    from fewlabels import jobs
 
     with terminal.shown():
         result = jobs.convert_source(source, dest, to, reading or Reading(), overwrite=overwrite)
-    _print(result, lambda result: f"{result['converted']}: {result['layout']}", as_json)
+    terminal.print_result(
+        result, lambda result: f"{result['converted']}: {result['layout']}", as_json
+    )
 
 
 @app.command
@@ -129,14 +128,14 @@ def fit(
     fold
         Use only the labels of this given fold.
     """
-    from fewlabels import jobs, terminal
+    from fewlabels import jobs
 
     asked = learning or Learning()
     with terminal.shown():
         result = jobs.fit_run(
             source, asked, out, fold=fold, overwrite=overwrite, command=_command()
         )
-    _print(result, terminal.scores_text, as_json)
+    terminal.print_result(result, terminal.scores_text, as_json)
 
 
 @app.command
@@ -160,7 +159,7 @@ def score(
     folds
         All, a range 0-4 or a list 0,2; with --labels fold k is the draw with seed + k.
     """
-    from fewlabels import jobs, terminal
+    from fewlabels import jobs
 
     numbers = fold_numbers(folds)
     asked = learning or Learning()
@@ -168,7 +167,7 @@ def score(
         result = jobs.score_run(
             source, asked, out, folds=numbers, overwrite=overwrite, command=_command()
         )
-    _print(result, terminal.scores_text, as_json)
+    terminal.print_result(result, terminal.scores_text, as_json)
 
 
 @app.command
@@ -186,11 +185,11 @@ def evaluate(
     device
         Where to compute.
     """
-    from fewlabels import jobs, terminal
+    from fewlabels import jobs
 
     with terminal.shown():
         result = jobs.evaluate_run(run, source, device)
-    _print(result, terminal.scores_text, as_json)
+    terminal.print_result(result, terminal.scores_text, as_json)
 
 
 @app.command
@@ -212,13 +211,13 @@ def predict(
     device
         Where to compute.
     """
-    from fewlabels import jobs, terminal
+    from fewlabels import jobs
 
     if not paths:
         raise ConfigError("predict needs at least one PATH: image files, or folders of them")
     with terminal.shown():
         result = jobs.predict_run(run, paths, device)
-    _print(result, terminal.predictions_text, as_json)
+    terminal.print_result(result, terminal.predictions_text, as_json)
 
 
 @app.command
@@ -230,24 +229,11 @@ def report(run: Path, *, as_json: Json = False) -> None:
     run
         Folder of a fit or score.
     """
-    from fewlabels import jobs, terminal
+    from fewlabels import jobs
 
     with terminal.shown():
         result = jobs.report_run(run)
-    _print(result, lambda result: result["report"], as_json)
-
-
-def _print(result: Mapping[str, Any], text: Callable[..., str], as_json: bool) -> None:
-    try:
-        print(json.dumps(result, ensure_ascii=False) if as_json else text(result), flush=True)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        _let_go(sys.stdout)
-        raise DataError(
-            f"the result cannot be printed ({error.strerror}): free some space where the output "
-            "goes, or let it go elsewhere"
-        ) from error
+    terminal.print_result(result, lambda result: result["report"], as_json)
 
 
 _arguments: tuple[str, ...] = ()  # of this call, for `config.toml`
@@ -268,18 +254,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # rich, which prints the help, makes an exit with 1 of a broken pipe
         if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
             raise
-        _let_go(sys.stdout)
-        _let_go(sys.stderr)
+        terminal.let_go(sys.stdout)
+        terminal.let_go(sys.stderr)
         return NOBODY_READS
     return code
-
-
-def _let_go(stream: TextIO | None) -> None:
-    """Send what a stream still holds to nowhere: Python would complain of it when it ends."""
-    with suppress(OSError, ValueError, AttributeError):  # a stream of a test has no descriptor
-        descriptor = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(descriptor, stream.fileno())  # type: ignore[union-attr]
-        os.close(descriptor)
 
 
 def _run(arguments: Sequence[str] | None) -> int:
