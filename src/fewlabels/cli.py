@@ -157,7 +157,8 @@ def score(
     out
         Folder of the scores.
     folds
-        All, a range 0-4 or a list 0,2; with --labels fold k is the draw with seed + k.
+        All, a range 0-4 or a list 0,2; with --labels fold k is the draw with seed + k, and all
+        are 0-4.
     """
     from fewlabels import jobs
 

@@ -174,9 +174,8 @@ def _planned(
     source: str, asked: Learning, folds: Sequence[int] | None, several: bool = False
 ) -> tuple[ImageSet, splits.Plan]:
     image_set = read_source(source, asked)
-    drawn = asked.labels is not None or asked.protocol is not None
-    if several and folds is None and not drawn:
-        folds = range(len(image_set.folds))
+    if several and folds is None:
+        folds = splits.all_folds(image_set, asked.labels, asked.protocol, asked.seed)
     plan = splits.plan(
         image_set, labels=asked.labels, folds=folds, protocol=asked.protocol, seed=asked.seed
     )

@@ -13,8 +13,10 @@ import numpy as np
 
 from fewlabels.errors import ConfigError, DataError
 from fewlabels.images import Images, ImageSet
+from fewlabels.progress import say
 from fewlabels.sources.storing import store
 
+N_DRAWS = 5  # that a score of drawn labels is the mean of
 PROTOCOLS = ("cifar10-400", "folds-1000", "report-split")
 
 
@@ -82,6 +84,20 @@ def plan(
         everything = np.arange(len(image_set.train))
         return Plan(protocol="all-labels", numbers=(0,), folds=(everything,))
     return _given(image_set, folds, protocol)
+
+
+def all_folds(
+    image_set: ImageSet, labels: int | None, protocol: str | None, seed: int
+) -> Sequence[int] | None:
+    """The numbers of the folds that a mean is taken over where none are named.
+
+    All that are given; of draws, which have no end, five. None where the protocol tells.
+    """
+    if labels is not None or protocol == "cifar10-400":
+        last = seed + N_DRAWS - 1
+        say(f"the mean of {N_DRAWS} draws, with seeds {seed} to {last} (--folds 0 for one)")
+        return range(N_DRAWS)
+    return range(len(image_set.folds)) if protocol is None else None
 
 
 def _given(image_set: ImageSet, asked: Sequence[int] | None, protocol: str | None) -> Plan:
