@@ -20,10 +20,17 @@ from fewlabels.options import Learning, NotNegative, Reading, fold_numbers
 USER_CAN_MEND, INTERRUPTED, NOBODY_READS = 2, 130, 141
 
 Json = Annotated[
-    bool, Parameter(name="--json", negative="", help="Print one JSON object and nothing else.")
+    bool,
+    Parameter(
+        name="--json",
+        negative="",
+        show_default=False,
+        help="Print one JSON object and nothing else.",
+    ),
 ]
 Overwrite = Annotated[
-    bool, Parameter(negative="", help="Replace what an earlier call wrote there.")
+    bool,
+    Parameter(negative="", show_default=False, help="Replace what an earlier call wrote there."),
 ]
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -62,7 +69,7 @@ def demo(
 
 
 @app.command
-def data(source: str, *, reading: Reading | None = None, as_json: Json = False) -> None:
+def data(source: str, /, *, reading: Reading | None = None, as_json: Json = False) -> None:
     """Say what is in a set: counts, sizes, classes, damaged and duplicate images, leaks.
 
     Parameters
@@ -81,6 +88,7 @@ def data(source: str, *, reading: Reading | None = None, as_json: Json = False) 
 def convert(
     source: str,
     dest: Path,
+    /,
     *,
     to: Literal["stl10", "folder", "shards"],
     overwrite: Overwrite = False,
@@ -110,6 +118,7 @@ def convert(
 @app.command
 def fit(
     source: str,
+    /,
     *,
     out: Path,
     fold: Annotated[int | None, Parameter(validator=NotNegative)] = None,
@@ -141,6 +150,7 @@ def fit(
 @app.command
 def score(
     source: str,
+    /,
     *,
     out: Path,
     folds: str = "all",
@@ -157,8 +167,7 @@ def score(
     out
         Folder of the scores.
     folds
-        All, a range 0-4 or a list 0,2; with --labels fold k is the draw with seed + k, and all
-        are 0-4.
+        All, a range 0-4 or a list 0,2; with --labels, draws: all are 0-4, k has seed + k.
     """
     from fewlabels import jobs
 
@@ -173,7 +182,7 @@ def score(
 
 @app.command
 def evaluate(
-    run: Path, source: str | None = None, *, device: Device = "auto", as_json: Json = False
+    run: Path, source: str | None = None, /, *, device: Device = "auto", as_json: Json = False
 ) -> None:
     """Score a model on the test images of the source it learned from, or of another.
 
@@ -182,7 +191,7 @@ def evaluate(
     run
         Folder of a fit.
     source
-        Another source with the same classes.
+        Another source with the same classes, in place of the one that the run remembers.
     device
         Where to compute.
     """
@@ -222,7 +231,7 @@ def predict(
 
 
 @app.command
-def report(run: Path, *, as_json: Json = False) -> None:
+def report(run: Path, /, *, as_json: Json = False) -> None:
     """Write the report of a run again.
 
     Parameters

@@ -105,7 +105,9 @@ class Model:
             height, width = self.image_size
             pixels = decode(path.read_bytes(), at_least=2 * height if height == width else None)
         except (DamagedImageError, OSError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
+            reason = (
+                f"cannot be read ({error.strerror})" if isinstance(error, OSError) else str(error)
+            )
             damaged.append(Damaged(str(path), reason))
             say(f"skipped a damaged image: {path} {reason}")
             return
@@ -171,14 +173,19 @@ class Model:
         """
         folder = Path(folder)
         config = runs.read_config(folder)
+        if "model" not in config and "run" in config:
+            raise CheckpointError(
+                f"{folder} is of `fewlabels score`, which keeps no model: give the folder of a "
+                "`fewlabels fit`"
+            )
         try:
             described, recipe = config.pop("model"), recipes.from_dict(config.pop("recipe"))
             height, width = described["image_size"]
             class_names = tuple(described["class_names"])
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
-                f"{folder / runs.CONFIG} tells of no model ({error!r}): give the folder "
-                "of a `fewlabels fit`"
+                f"{folder} holds no model that can be read ({runs.CONFIG}: {error!r}): give the "
+                "folder of a `fewlabels fit`"
             ) from None
         return cls(
             graph=graph_files.load(folder),

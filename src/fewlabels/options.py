@@ -10,6 +10,7 @@ from fewlabels.errors import ConfigError
 
 NotNegative = validators.Number(gte=0)
 Positive = validators.Number(gte=1)
+Seed = validators.Number(gte=0, lte=2**32 - 1)  # scikit-learn takes no other
 MOST_FOLDS = 10_000
 
 
@@ -20,9 +21,9 @@ class Reading:
 
     size: Annotated[int | None, Parameter(validator=Positive)] = None
     "Height and width in pixels that every image is resized and centre-cropped to."
-    strict: Annotated[bool, Parameter(negative="")] = False
+    strict: Annotated[bool, Parameter(negative="", show_default=False)] = False
     "Stop at the first damaged image, instead of naming, counting and skipping it."
-    seed: Annotated[int, Parameter(validator=NotNegative)] = 0
+    seed: Annotated[int, Parameter(validator=Seed)] = 0
     "Of made sets, of drawn labels and of learning."
 
 
@@ -33,7 +34,9 @@ class Learning(Reading):
 
     recipe: str = "kmeans-1"
     "Name of the recipe: which filters, which head, which settings."
-    settings: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = ()
+    settings: Annotated[
+        tuple[str, ...], Parameter(name="--set", negative="", show_default=False)
+    ] = ()
     "Change one setting, such as filters.patch_size=22; may be given again."
     labels: Annotated[int | None, Parameter(validator=Positive)] = None
     "Use so many labels in all, drawn evenly over the classes with the seed."

@@ -158,7 +158,10 @@ def read_scores(run: str | Path) -> dict[str, Any]:
     """
     path = Path(run) / "scores.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        scores = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(scores, dict):
+            raise ValueError(f"it is a {type(scores).__name__}, not a table")
+        return scores
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read ({_one_line(error)}): fit again") from error
 

@@ -8,7 +8,7 @@
     download  stl10                                             fetched sets, by name
 
 `pixels` holds the one conversion rule, `gathering` decodes many files, `beside` reads the text
-files that lie beside them; `writing` converts a set, `survey` says what is in one.
+files that lie beside them; `resizing` and `writing` change a set, `survey` says what is in one.
 """
 
 from collections.abc import Callable, Collection
@@ -18,8 +18,8 @@ from types import ModuleType
 from fewlabels.errors import DataError
 from fewlabels.images import PARTS, ImageSet
 from fewlabels.sources import folders, shards, stl10, torch7
-from fewlabels.sources.gathering import resized
 from fewlabels.sources.pixels import Options
+from fewlabels.sources.resizing import resized
 
 LAYOUTS = (
     "train/CLASS/*.jpg, train.tar (or train-000000.tar, .tar.gz, .tar.xz), train_X.bin (STL-10), "
@@ -56,12 +56,15 @@ def read(
     if isinstance(source, str) and source in _named():
         image_set = _named()[source](options)
     else:
+        if not str(source):
+            raise DataError(f"the name of the source is empty: give a folder of images ({LAYOUTS})")
         path = Path(source)
         try:
             image_set = _format_of(path).read(path, options)
-        except PermissionError as error:
+        except OSError as error:
+            advice = "mend its permissions" if isinstance(error, PermissionError) else "look at it"
             raise DataError(
-                f"{error.filename or path} cannot be read ({error.strerror}): mend its permissions"
+                f"{error.filename or path} cannot be read ({error.strerror or error}): {advice}"
             ) from error
     if wanted is not None:
         image_set = _only(image_set, wanted)

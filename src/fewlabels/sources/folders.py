@@ -134,12 +134,19 @@ def _labelled(
                 f"{class_folder} is a class without training images; the classes are "
                 f"{', '.join(class_names[:10])}: add training images or remove it"
             )
+        others: Counter[str] = Counter()
         images = [
-            (inside, class_folder.name, file) for inside, file in _images(class_folder, ignored)
+            (inside, class_folder.name, file) for inside, file in _images(class_folder, others)
         ]
         if not images:
-            raise DataError(f"the class folder {class_folder} has no images: add some or remove it")
+            kinds = ", ".join(f"{kind} {count:,}" for kind, count in others.most_common(5))
+            raise DataError(
+                f"the class folder {class_folder} has no images"
+                f"{f', only files of other kinds ({kinds})' if others else ''}: add some or remove "
+                "it"
+            )
         found += images
+        ignored.update(others)
     return [_entry(path, file, class_name) for _, class_name, file in sorted(found)]
 
 

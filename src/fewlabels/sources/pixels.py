@@ -12,6 +12,8 @@ from PIL import Image, ImageOps
 from fewlabels.errors import ConfigError
 from fewlabels.images import PARTS
 
+LARGEST_SIZE = 4096  # pixels; one image of it is 50 MB
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -30,10 +32,10 @@ class Options:
     parts: frozenset[str] | None = None
 
     def __post_init__(self) -> None:
-        if self.size is not None and self.size < 1:
+        if self.size is not None and not 1 <= self.size <= LARGEST_SIZE:
             raise ConfigError(
-                f"a size is a whole number of pixels, at least 1; got {self.size}: "
-                "give another --size"
+                f"a size is a whole number of pixels, from 1 to {LARGEST_SIZE:,}; got "
+                f"{self.size:,}: give another --size"
             )
         wrong = sorted((self.parts or set()) - set(PARTS))
         if wrong or self.parts == frozenset():

@@ -48,7 +48,7 @@ def convert(image_set: ImageSet, dest: Path, to: Layout, *, overwrite: bool = Fa
         raise ConfigError(f"a layout is one of {', '.join(_WRITERS)}; got {to!r}: choose one")
     dest = Path(dest).absolute()
     _check_free(dest, overwrite)
-    _check_class_names(image_set.class_names)
+    _check_class_names(image_set.class_names, to)
     with _whole_folder(dest) as folder:
         for part, images in image_set.parts().items():
             if part == "unlabeled":
@@ -77,16 +77,21 @@ def _check_free(dest: Path, overwrite: bool) -> None:
         )
 
 
-def _check_class_names(class_names: tuple[str, ...]) -> None:
-    """They become lines of a file and names of folders, also where a and A are one name."""
+def _check_class_names(class_names: tuple[str, ...], to: Layout) -> None:
+    """They become lines of a file, and names of folders, also where a and A are one name."""
     for name in class_names:
-        if not name.isprintable() or name != name.strip() or set(name) & set('/\\:*?"<>|'):
+        if not name.isprintable() or name != name.strip() or not name:
             raise DataError(
-                f"the class name {name!r} cannot name a folder: use letters, digits, - and _"
+                f"the class name {name!r} cannot be a line of class_names.txt: use printed letters"
             )
-        if name.startswith(".") or not name:
+        if to == "folder" and set(name) & set('/\\:*?"<>|'):
+            raise DataError(
+                f"the class name {name!r} cannot name a folder everywhere: use letters, digits, "
+                "- and _, or convert to shards"
+            )
+        if to == "folder" and name.startswith("."):
             raise DataError(f"the class name {name!r} would name a hidden folder: change it")
-    if len({name.lower() for name in class_names}) < len(class_names):
+    if to == "folder" and len({name.lower() for name in class_names}) < len(class_names):
         raise DataError("class names that differ only in case cannot name folders: change one")
 
 
