@@ -53,7 +53,7 @@ def save(graph: Graph, folder: Path) -> None:
         WEIGHTS: safetensors.torch.save(weights, {"graph": _fingerprint(described)}),
         DESCRIPTION: (json.dumps(described, indent=1) + "\n").encode(),
     }
-    _write_whole(Path(folder), files)
+    write_whole(Path(folder), files)
 
 
 def load(folder: Path) -> Graph:
@@ -230,8 +230,11 @@ def _check_fit(path: Path, expected: Mapping[str, Tensor], found: Mapping[str, T
             )
 
 
-def _write_whole(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write all of the files, or change nothing."""
+def write_whole(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write each file under another name, and when all are written give them theirs.
+
+    Raises CheckpointError if they cannot be written; those that were there stay as they were.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_files({folder / name: content for name, content in files.items()})

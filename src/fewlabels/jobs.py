@@ -64,8 +64,9 @@ def fit_run(
 ) -> dict[str, Any]:
     """`fewlabels fit`: learn a model, score it where there are test labels, write the run."""
     recipe = as_recipe(asked.recipe, settings_of(asked.settings))
+    _refuse_inside(source, out)
     folds = None if fold is None else (fold,)
-    with _run_folder(source, asked, out, overwrite) as (folder, clock):
+    with _run_folder(asked, out, overwrite) as (folder, clock):
         image_set, plan = _planned(source, asked, folds)
         if len(plan.folds) > 1:
             raise ConfigError(
@@ -92,7 +93,8 @@ def score_run(
 ) -> dict[str, Any]:
     """`fewlabels score`: mean and standard deviation over folds, learned once without labels."""
     recipe = as_recipe(asked.recipe, settings_of(asked.settings))
-    with _run_folder(source, asked, out, overwrite) as (folder, clock):
+    _refuse_inside(source, out)
+    with _run_folder(asked, out, overwrite) as (folder, clock):
         image_set, plan = _planned(source, asked, folds, several=True)
         if image_set.test is None or image_set.test.labels is None:
             raise DataError(
@@ -164,11 +166,8 @@ def report_run(run: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _run_folder(
-    source: str, asked: Learning, out: Path, overwrite: bool
-) -> Iterator[tuple[Path, Clock]]:
+def _run_folder(asked: Learning, out: Path, overwrite: bool) -> Iterator[tuple[Path, Clock]]:
     resolve(asked.device)  # before any work
-    _refuse_inside(source, out)
     clock = Clock()
     with (
         runs.claim(out, overwrite) as folder,

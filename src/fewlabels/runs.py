@@ -25,7 +25,7 @@ from uuid import uuid4
 import tomli_w
 
 from fewlabels.errors import CheckpointError, ConfigError, FewlabelsError
-from fewlabels.whole_files import is_full, write_file
+from fewlabels.whole_files import FULL, is_full, write_file
 
 CONFIG = "config.toml"
 OURS = frozenset(
@@ -90,7 +90,7 @@ def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True)
     except OSError as error:
-        if is_full(error):
+        if error.errno in FULL:
             raise _full(folder.parent) from error
         raise ConfigError(
             f"a run cannot be written into {folder.parent} ({error.strerror}): give another --out"
