@@ -16,7 +16,7 @@ import fewlabels
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "progress", "threads", "precision", "whole_files"),
     (
-        "images",
+        "images joined",
         "graph graph_checks graph_files module_kinds drawing",
         "kmeans",
         "solving",

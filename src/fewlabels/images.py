@@ -1,8 +1,8 @@
 """Images in memory: what every source gives and every other room trusts.
 
-Pixels are uint8, RGB, of shape (n_images, 3, height, width); they may be a memory map, so take
-slices, not the whole. Modules that compute turn a slice into float32 in [0, 1] with `as_float`.
-Every check is made here, once; later rooms do not check again.
+Pixels are uint8, RGB, of shape (n_images, 3, height, width); they may be a memory map, or several
+that are joined, so take slices, not the whole. Modules that compute turn a slice into float32 in
+[0, 1] with `as_float`. Every check is made here, once; later rooms do not check again.
 """
 
 from collections.abc import Collection
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from fewlabels.errors import DataError
+from fewlabels.joined import Pixels
 
 PARTS = ("train", "validation", "test", "unlabeled")
 
@@ -21,12 +22,12 @@ PARTS = ("train", "validation", "test", "unlabeled")
 class Images:
     """One part of a set (train, test, ...).
 
-    pixels : uint8 array or memory map of shape (n_images, 3, height, width)
+    pixels : uint8 array, memory map or `Joined` of shape (n_images, 3, height, width)
     labels : int64 array of shape (n_images,), each in [0, n_classes), or None where there are none
     names : file or member name of each image; empty where the format has no names
     """
 
-    pixels: np.ndarray
+    pixels: Pixels
     labels: np.ndarray | None = None
     names: tuple[str, ...] = ()
 

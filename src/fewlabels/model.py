@@ -13,6 +13,7 @@ from fewlabels.errors import CheckpointError, DataError
 from fewlabels.graph import Graph
 from fewlabels.heads import Head
 from fewlabels.images import Damaged, Images
+from fewlabels.joined import Pixels
 from fewlabels.progress import say, stage
 from fewlabels.recipes import Recipe
 from fewlabels.sources.folders import is_image
@@ -114,7 +115,7 @@ class Model:
         names.append(str(path))
         yield self._fit(pixels)
 
-    def _fitted(self, pixels: np.ndarray) -> np.ndarray:
+    def _fitted(self, pixels: Pixels) -> Pixels:
         if len(pixels) == 0:
             raise DataError("there is no image to predict: give at least one")
         if pixels.shape[2:] == self.image_size:
@@ -132,7 +133,7 @@ class Model:
             )
         return fit_to_size(pixels, height)
 
-    def _answer(self, pixels: np.ndarray, device: str) -> np.ndarray:
+    def _answer(self, pixels: Pixels, device: str) -> np.ndarray:
         return probabilities((self,), Images(pixels=pixels), device=device)[0]
 
     def _named(self, answers: Sequence[np.ndarray], names: tuple[str, ...] = ()) -> Prediction:
