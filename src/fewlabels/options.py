@@ -33,7 +33,7 @@ class Learning(Reading):
     """How it is learned."""
 
     recipe: str = "kmeans-1"
-    "Name of the recipe: which filters, which head, which settings."
+    "Which filters, which head, which settings; a wrong name lists all recipes."
     settings: Annotated[
         tuple[str, ...], Parameter(name="--set", negative="", show_default=False)
     ] = ()
