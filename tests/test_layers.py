@@ -27,7 +27,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("ways/",),
     ("recipes", "devices", "runs", "splits", "model", "fitting"),
     ("protocol", "figures", "report/", "showing", "options", "jobs"),
-    ("terminal", "__init__", "demo", "cli", "__main__"),
+    ("terminal", "streams", "__init__", "demo", "cli", "__main__"),
 )
 ROOMS = [(room, layer) for layer, rooms in enumerate(LAYERS) for room in rooms]
 MAX_LINES = 300

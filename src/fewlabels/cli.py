@@ -13,26 +13,19 @@ from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
-from fewlabels import terminal
+from fewlabels import streams, terminal
 from fewlabels.errors import ConfigError, FewlabelsError
-from fewlabels.options import Learning, NotNegative, Reading, fold_numbers
+from fewlabels.options import (
+    Device,
+    Json,
+    Learning,
+    NotNegative,
+    Overwrite,
+    Reading,
+    fold_numbers,
+)
 
-USER_CAN_MEND, INTERRUPTED, NOBODY_READS = 2, 130, 141
-
-Json = Annotated[
-    bool,
-    Parameter(
-        name="--json",
-        negative="",
-        show_default=False,
-        help="Print one JSON object and nothing else.",
-    ),
-]
-Overwrite = Annotated[
-    bool,
-    Parameter(negative="", show_default=False, help="Replace what an earlier call wrote there."),
-]
-Device = Literal["auto", "cpu", "cuda"]
+USER_CAN_MEND, INTERRUPTED = 2, 130
 
 
 def _version() -> str:
@@ -65,7 +58,7 @@ def demo(
 
     with terminal.shown():
         result = run_demo(out, overwrite=overwrite)
-    terminal.print_result(result, demo_text, as_json)
+    streams.print_result(result, demo_text, as_json)
 
 
 @app.command
@@ -81,7 +74,7 @@ def data(source: str, /, *, reading: Reading | None = None, as_json: Json = Fals
 
     with terminal.shown():
         result = jobs.look(source, reading or Reading())
-    terminal.print_result(result, terminal.survey_text, as_json)
+    streams.print_result(result, terminal.survey_text, as_json)
 
 
 @app.command
@@ -110,7 +103,7 @@ def convert(
 
     with terminal.shown():
         result = jobs.convert_source(source, dest, to, reading or Reading(), overwrite=overwrite)
-    terminal.print_result(
+    streams.print_result(
         result, lambda result: f"{result['converted']}: {result['layout']}", as_json
     )
 
@@ -144,7 +137,7 @@ def fit(
         result = jobs.fit_run(
             source, asked, out, fold=fold, overwrite=overwrite, command=_command()
         )
-    terminal.print_result(result, terminal.scores_text, as_json)
+    streams.print_result(result, terminal.scores_text, as_json)
 
 
 @app.command
@@ -177,7 +170,7 @@ def score(
         result = jobs.score_run(
             source, asked, out, folds=numbers, overwrite=overwrite, command=_command()
         )
-    terminal.print_result(result, terminal.scores_text, as_json)
+    streams.print_result(result, terminal.scores_text, as_json)
 
 
 @app.command
@@ -199,7 +192,7 @@ def evaluate(
 
     with terminal.shown():
         result = jobs.evaluate_run(run, source, device)
-    terminal.print_result(result, terminal.scores_text, as_json)
+    streams.print_result(result, terminal.scores_text, as_json)
 
 
 @app.command
@@ -227,7 +220,7 @@ def predict(
         raise ConfigError("predict needs at least one PATH: image files, or folders of them")
     with terminal.shown():
         result = jobs.predict_run(run, paths, device)
-    terminal.print_result(result, terminal.predictions_text, as_json)
+    streams.print_result(result, terminal.predictions_text, as_json)
 
 
 @app.command
@@ -243,7 +236,7 @@ def report(run: Path, /, *, as_json: Json = False) -> None:
 
     with terminal.shown():
         result = jobs.report_run(run)
-    terminal.print_result(result, lambda result: result["report"], as_json)
+    streams.print_result(result, lambda result: result["report"], as_json)
 
 
 _arguments: tuple[str, ...] = ()  # of this call, for `config.toml`
@@ -255,19 +248,7 @@ def _command() -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code. What is no user's to mend keeps its traceback."""
-    try:
-        code = _run(arguments)
-        for stream in (sys.stdout, sys.stderr):
-            if stream is not None:  # closed by the caller (`>&-`)
-                stream.flush()
-    except (BrokenPipeError, SystemExit) as error:
-        # rich, which prints the help, makes an exit with 1 of a broken pipe
-        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
-            raise
-        terminal.let_go(sys.stdout)
-        terminal.let_go(sys.stderr)
-        return NOBODY_READS
-    return code
+    return streams.quiet_when_unread(lambda: _run(arguments))
 
 
 def _run(arguments: Sequence[str] | None) -> int:

@@ -13,6 +13,21 @@ Positive = validators.Number(gte=1)
 Seed = validators.Number(gte=0, lte=2**32 - 1)  # scikit-learn takes no other
 MOST_FOLDS = 10_000
 
+Json = Annotated[
+    bool,
+    Parameter(
+        name="--json",
+        negative="",
+        show_default=False,
+        help="Print one JSON object and nothing else.",
+    ),
+]
+Overwrite = Annotated[
+    bool,
+    Parameter(negative="", show_default=False, help="Replace what an earlier call wrote there."),
+]
+Device = Literal["auto", "cpu", "cuda"]
+
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +57,7 @@ class Learning(Reading):
     "Use so many labels in all, drawn evenly over the classes with the seed."
     protocol: Literal["cifar10-400", "folds-1000", "report-split"] | None = None
     "A named choice of labels; every score names it."
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     "Where to compute."
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     "Of matrix products; auto takes bf16 only where the processor has it."

@@ -1,14 +1,11 @@
 """What a person sees: stages as a live bar or plain lines on stderr, results as text on stdout."""
 
-import json
-import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TextIO
 
-from fewlabels.errors import DataError
 from fewlabels.progress import watching
 
 QUIET = 0.5  # seconds: a shorter stage gets no line of its own
@@ -117,33 +114,6 @@ class Bars:
     def _line(self, text: str) -> None:
         console = self.progress.console
         console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
-
-
-def print_result(
-    result: Mapping[str, Any], text: Callable[[Mapping[str, Any]], str], as_json: bool
-) -> None:
-    """Print a command's result as one JSON object, or as what `text` makes of it.
-
-    Raises DataError where there is no room for it; BrokenPipeError where nobody reads it.
-    """
-    try:
-        print(json.dumps(result, ensure_ascii=False) if as_json else text(result), flush=True)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        let_go(sys.stdout)
-        raise DataError(
-            f"the result cannot be printed ({error.strerror}): free some space where the output "
-            "goes, or let it go elsewhere"
-        ) from error
-
-
-def let_go(stream: TextIO | None) -> None:
-    """Send what a stream still holds to nowhere: Python would complain of it when it ends."""
-    with suppress(OSError, ValueError, AttributeError):  # a stream of a test has no descriptor
-        descriptor = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(descriptor, stream.fileno())  # type: ignore[union-attr]
-        os.close(descriptor)
 
 
 def percent(share: float | None) -> str:
