@@ -14,6 +14,7 @@ from fewlabels.draws import image_keys
 from fewlabels.errors import ConfigError
 from fewlabels.images import as_float
 from fewlabels.resampling import interpolated, maps, moved, whole_moves
+from slow_geometry import shown_slowly
 
 EVERYTHING = Augmentation(
     flip=0.5,
@@ -43,42 +44,6 @@ def with_(n_images: int, **changed: object) -> Transformations:
     return replace(unchanged(n_images), **changed)
 
 
-def slowly(image: np.ndarray, given: Transformations, index: int, size: int) -> np.ndarray:
-    """Geometry of one image in float64, pixel by pixel, from the six steps one after another."""
-
-    def matrix(*rows: tuple[float, float, float]) -> np.ndarray:  # on (x, y, 1)
-        return np.array([*rows, (0, 0, 1)], np.float64)
-
-    height, width = image.shape[1:]
-    angle = np.deg2rad(given.rotation_deg[index])
-    (down, right), scale = given.shift_N2[index], given.scale[index]
-    forward = (
-        matrix((1, 0, (size - 1) / 2 + right), (0, 1, (size - 1) / 2 + down))
-        # y points down, so an anti-clockwise turn takes x to -y
-        @ matrix((np.cos(angle), np.sin(angle), 0), (-np.sin(angle), np.cos(angle), 0))
-        @ matrix((1, given.shear[index], 0), (0, 1, 0))
-        @ matrix((scale * (-1 if given.flip[index] else 1), 0, 0), (0, scale, 0))
-        @ matrix((size / width, 0, 0), (0, size / height, 0))
-        @ matrix((1, 0, -(width - 1) / 2), (0, 1, -(height - 1) / 2))
-    )
-    backward = np.linalg.inv(forward)
-    around = 8 * max(height, width)
-    padded = np.pad(image.astype(np.float64), ((0, 0), (around,) * 2, (around,) * 2), "symmetric")
-    shown = np.empty((3, size, size))
-    for row in range(size):
-        for column in range(size):
-            x, y, _ = backward @ (column, row, 1) + around
-            left, top = int(np.floor(x)), int(np.floor(y))
-            part_x, part_y = x - left, y - top
-            shown[:, row, column] = (
-                padded[:, top, left] * (1 - part_y) * (1 - part_x)
-                + padded[:, top, left + 1] * (1 - part_y) * part_x
-                + padded[:, top + 1, left] * part_y * (1 - part_x)
-                + padded[:, top + 1, left + 1] * part_y * part_x
-            )
-    return shown
-
-
 @pytest.mark.parametrize(("height", "width", "size"), [(16, 16, 16), (24, 24, 10), (9, 14, 12)])
 def test_geometry_equals_a_slow_float64_twin_to_half_a_grey_level(height, width, size):
     pixels = some_images(12, height, width)
@@ -90,7 +55,18 @@ def test_geometry_equals_a_slow_float64_twin_to_half_a_grey_level(height, width,
     shown = levels(apply(pixels, given, size))
     assert 0 < given.flip.sum() < 12
     for index, image in enumerate(pixels):
-        assert np.abs(shown[index] - slowly(image, given, index, size)).max() < 0.51
+        expected = shown_slowly(
+            image,
+            size,
+            centre=((height - 1) / 2, (width - 1) / 2),
+            step=(height / size, width / size),
+            flip=bool(given.flip[index]),
+            shift=tuple(given.shift_N2[index]),
+            rotation_deg=given.rotation_deg[index],
+            scale=given.scale[index],
+            shear=given.shear[index],
+        )
+        assert np.abs(expected - shown[index]).max() < 0.51
 
 
 def test_colours_follow_the_geometry():

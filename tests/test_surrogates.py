@@ -19,6 +19,7 @@ from fewlabels.images import Images, as_float
 from fewlabels.merging import merged
 from fewlabels.places import chosen_corners, gradient_energy
 from fewlabels.surrogates import SurrogateConfig, SurrogateSet, drawn_numbers, surrogate_set
+from slow_geometry import shown_slowly
 
 STILL = SurrogateConfig(
     n_classes=6,
@@ -95,20 +96,27 @@ def test_a_large_patch_is_shrunk_to_the_size_of_a_surrogate():
     assert surrogates.batch(np.arange(3))[0] == pytest.approx(torch.full((3, 3, 12, 12), 0.2))
 
 
-def test_colours_equal_the_paper_s_steps_in_float64():
-    config = replace(STILL, axis_factor=2.0, hsv_power=4.0, hsv_addend=0.1, hue=0.1)
-    config = replace(config, min_hsv_factor=0.7, max_hsv_factor=1.4)
-    images = some_images()
-    surrogates = surrogate_set(images, config, seed=1)
-    pictures, _ = surrogates.batch(np.arange(30))
-    drawn = drawn_numbers(config, image_keys(1, 2, np.arange(30)))
-    used = images.pixels[surrogates.image_of_class].transpose(0, 2, 3, 1).reshape(-1, 3) / 255
+def test_a_surrogate_equals_the_paper_s_steps_in_float64_to_one_grey_level(moving):
+    pictures, _ = moving.batch(np.arange(30))
+    drawn = drawn_numbers(MOVING, image_keys(moving.seed, 2, np.arange(30)))
+    used = moving.images.pixels[moving.image_of_class].transpose(0, 2, 3, 1).reshape(-1, 3) / 255
     mean, axes = used.mean(0), np.linalg.eigh(np.cov(used.T))[1]
 
-    for index in (0, 7, 29):
-        number = {name: values[index] for name, values in drawn.items()}
+    for index in range(0, 30, 3):
+        kind, number = index // 5, {name: values[index] for name, values in drawn.items()}
+        shown = shown_slowly(
+            moving.images.pixels[moving.image_of_class[kind]],
+            12,
+            centre=tuple(moving.corner_K2[kind] + 7.5),
+            step=(16 / 12, 16 / 12),
+            flip=False,
+            shift=(12 * number["down"], 12 * number["right"]),
+            rotation_deg=number["rotation_deg"],
+            scale=number["scale"],
+            shear=0.0,
+        )
+        pixels = np.rint(shown).reshape(3, -1).T / 255
         factors = np.array([number[f"axis_{axis}"] for axis in range(3)])
-        pixels = cut_by_hand(surrogates, index).reshape(3, -1).T / 255
         pixels = (((pixels - mean) @ axes) * factors) @ axes.T + mean
         expected = []
         for pixel in pixels.clip(0, 1):
