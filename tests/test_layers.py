@@ -18,11 +18,12 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "images",
         "graph graph_checks graph_files module_kinds drawing",
+        "augment resampling colours draws",
         "kmeans",
         "solving",
         "copies",
     ),
-    ("sources/", "patches", "groups", "layers"),
+    ("sources/", "patches", "surrogates places merging", "groups", "layers"),
     ("heads", "features"),
     ("ways/",),
     ("recipes", "devices", "runs", "splits", "model", "fitting"),
