@@ -161,8 +161,8 @@ class Loop:
         if self.averaged is not None:
             self.averaged.update(self.step)
         self.step += 1
-        for name, fact in {"loss": value, **facts}.items():
-            self.sums[name] = self.sums.get(name, 0.0) + float(fact)
+        for name, fact in {"loss": loss, **facts}.items():
+            self.sums[name] = self.sums.get(name, 0.0) + float(torch.as_tensor(fact).detach())
         self.n_summed += 1
 
     def _seed_step(self) -> None:
