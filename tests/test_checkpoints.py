@@ -82,7 +82,7 @@ def test_a_newer_version_says_to_update(tmp_path: Path):
     described = {"training": json.dumps({"format": 2, "and": "more"})}
     safetensors.torch.save_file({"a": torch.zeros(1)}, tmp_path / FILE, described)
 
-    with pytest.raises(CheckpointError, match="has format 2, .* reads up to 1: update fewlabels"):
+    with pytest.raises(CheckpointError, match=r"has format 2, .* reads up to 1: update fewlabels"):
         load(tmp_path)
 
 

@@ -23,7 +23,7 @@ CONFIG = TrainingConfig(
 )  # 20 steps
 
 
-class CutOff(Exception):
+class CutOffError(Exception):
     """Stands for a machine that goes away."""
 
 
@@ -42,7 +42,7 @@ class Breaking(MadeExamples):
 
 
 def fail() -> None:
-    raise CutOff
+    raise CutOffError
 
 
 def run(folder: Path | None, config=CONFIG, *, examples=None, graph=None, **how):
@@ -64,7 +64,7 @@ def test_a_resumed_training_ends_bit_for_bit_as_one_never_cut_off(
 ):
     config = replace(CONFIG, optimizer=optimizer)
     whole, expected = run(None, config, precision=precision)
-    with pytest.raises(CutOff):
+    with pytest.raises(CutOffError):
         run(tmp_path, config, examples=Breaking(step, fail), precision=precision)
     assert step == checkpoints.load(tmp_path).step
 
@@ -90,7 +90,7 @@ def test_checkpoints_of_long_ago_are_good_too(tmp_path: Path):
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, rare, examples=Breaking(7, interrupt))
     # goes on to step 13, and is cut off without another checkpoint
-    with pytest.raises(CutOff):
+    with pytest.raises(CutOffError):
         run(tmp_path, rare, examples=Breaking(5, fail), resume=True)
 
     resumed, _ = run(tmp_path, rare, resume=True)
@@ -150,7 +150,7 @@ def test_a_finished_training_is_taken_as_it_is(tmp_path: Path):
 
 
 def test_seconds_add_up_and_all_epochs_are_noted(tmp_path: Path):
-    with pytest.raises(CutOff):
+    with pytest.raises(CutOffError):
         run(tmp_path, examples=Breaking(12, fail))
     before = checkpoints.load(tmp_path).seconds
 
@@ -172,7 +172,7 @@ def test_a_budget_of_time_goes_on_where_it_was(tmp_path: Path, monkeypatch):
             return super().batch(indices_N, epoch)
 
     config = replace(CONFIG, epochs=0)
-    with pytest.raises(CutOff):
+    with pytest.raises(CutOffError):
         run(tmp_path, config, examples=Slow(12, fail), budget_seconds=20.0)
     passed[0] = 1000.0
 

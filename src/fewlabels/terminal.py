@@ -92,6 +92,12 @@ def facts_text(facts: Mapping[str, float]) -> str:
     return ", ".join(parts)
 
 
+def short(facts: Mapping[str, float]) -> dict[str, float]:
+    """The loss and one accuracy, the plainest name, so that a bar fits its line."""
+    plainest = sorted((name for name in facts if name.startswith("accuracy")), key=len)[:1]
+    return {name: value for name, value in facts.items() if name in ("loss", *plainest)}
+
+
 def clock(seconds: float) -> str:
     """(75.2) -> "1:15"; (3675) -> "1:01:15"."""
     minutes, left = divmod(round(seconds), 60)
@@ -113,11 +119,13 @@ class Bars:
             TimeElapsedColumn,
             TimeRemainingColumn,
         )
+        from rich.table import Column
 
         self.progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=30),
+            # gives way where the line is full
+            BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=6)),
             MofNCompleteColumn(),
             TextColumn("{task.fields[unit]}", markup=False),
             TextColumn("{task.fields[told]}", markup=False),
@@ -125,6 +133,7 @@ class Bars:
             TimeRemainingColumn(),  # what `seconds_left` tells where lines are printed
             console=Console(file=stream),
             transient=True,
+            expand=True,
         )
         self.running: dict[str, list[Any]] = {}  # name -> [task, done, unit]
         self.facts: dict[str, dict[str, float]] = {}
@@ -141,8 +150,7 @@ class Bars:
 
     def stands(self, stage: str, facts: Mapping[str, float]) -> None:
         self.facts[stage].update(facts)
-        self.facts[stage].pop("seconds_left", None)  # the bar has a column of its own for it
-        self.progress.update(self.running[stage][0], told=facts_text(self.facts[stage]))
+        self.progress.update(self.running[stage][0], told=facts_text(short(self.facts[stage])))
 
     noted = stands
 
@@ -151,6 +159,7 @@ class Bars:
         self.progress.remove_task(task)
         if seconds >= QUIET:
             counted = f"  {amount(done, None, unit)}" if done else ""
+            self.facts[stage].pop("seconds_left", None)
             told = facts_text(self.facts[stage])
             self._line(f"  {stage}{counted}  {seconds:.1f} s" + (f"  {told}" if told else ""))
 
