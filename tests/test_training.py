@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fewlabels import training_loop
+from fewlabels import graph_files, training_loop
 from fewlabels.batches import epoch_order
 from fewlabels.errors import ConfigError, DataError
 from fewlabels.progress import watching
@@ -319,3 +319,20 @@ def test_fabric_keeps_quiet(caplog, capsys):
 
     assert ("", "") == tuple(capsys.readouterr())
     assert [] == caplog.records
+
+
+def test_a_trained_network_is_trained_again_and_saved(tmp_path: Path):
+    graph, _ = trained(settings(epochs=1))
+    _, result = trained(settings(epochs=2), graph)
+
+    assert 10 == result.steps
+    graph_files.save(graph, tmp_path)
+    images = MadeExamples().images
+    assert torch.equal(graph(images), graph_files.load(tmp_path)(images))
+
+
+def test_a_budget_in_real_seconds_is_kept():
+    _, result = trained(settings(), budget_seconds=0.5)
+
+    assert result.seconds >= 0.5  # no less; how much more, the machine decides
+    assert result.history[-1]["step"] == result.steps > 1
