@@ -195,6 +195,16 @@ def test_an_interruption_is_130_and_leaves_nothing(
     assert "fewlabels: interrupted; no run was written" in capsys.readouterr().err
 
 
+def test_an_interrupt_tells_what_was_saved(tiny_folder: Path, tmp_path, monkeypatch, capsys):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt("step 8 is saved: go on with --resume")
+
+    monkeypatch.setattr(jobs, "score", interrupted)
+
+    assert 130 == main(["fit", str(tiny_folder), "--out", str(tmp_path / "run")])
+    assert "interrupted; step 8 is saved: go on with --resume\n" in capsys.readouterr().err
+
+
 def test_a_slip_of_our_own_keeps_its_traceback(tiny_folder: Path, tmp_path: Path, monkeypatch):
     def slip(*arguments, **options):
         raise ZeroDivisionError

@@ -14,7 +14,7 @@ import pytest
 import fewlabels
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "progress", "threads", "precision"),
+    ("errors", "progress", "threads", "precision", "interrupts"),
     (
         "images",
         "graph graph_checks graph_files module_kinds drawing",
@@ -24,9 +24,14 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "copies",
     ),
     ("sources/", "patches", "surrogates places merging", "groups", "layers"),
-    ("heads", "features"),
+    (
+        "heads",
+        "features",
+        "training training_loop training_config batches processes "
+        "optimizers averaging checkpoints tracking",
+    ),
     ("ways/",),
-    ("recipes", "devices", "runs", "splits", "model", "fitting"),
+    ("recipes", "devices", "runs unfinished", "splits", "model", "fitting"),
     ("protocol", "figures", "report/", "showing", "options", "jobs"),
     ("terminal", "__init__", "demo", "cli", "__main__"),
 )

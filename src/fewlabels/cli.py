@@ -256,7 +256,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (CycloptsError, FewlabelsError) as error:
         print(f"fewlabels: {' '.join(str(error).split())}", file=sys.stderr)
         return USER_CAN_MEND
-    except KeyboardInterrupt:
-        print("fewlabels: interrupted; no run was written", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        # a training says what it saved
+        said = str(interrupt) or "no run was written"
+        print(f"fewlabels: interrupted; {said}", file=sys.stderr)
         return INTERRUPTED
     return 0

@@ -55,7 +55,7 @@ def save(graph: Graph, folder: Path) -> None:
         WEIGHTS: safetensors.torch.save(weights, {"graph": _fingerprint(described)}),
         DESCRIPTION: (json.dumps(described, indent=1) + "\n").encode(),
     }
-    _write_whole(Path(folder), files)
+    write_whole(Path(folder), files)
 
 
 def load(folder: Path) -> Graph:
@@ -91,6 +91,14 @@ def load(folder: Path) -> Graph:
     for key, first in tied.items():
         _place(graph, key, _find(graph, first))
     return graph.eval()
+
+
+def fingerprint(graph: Graph) -> str:
+    """A digest of the DAG and its modules, whatever their weights.
+
+    Raises ConfigError for a module of a kind that is not registered.
+    """
+    return _fingerprint(_describe(graph)[0])
 
 
 def _describe(graph: Graph) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -232,8 +240,11 @@ def _check_fit(path: Path, expected: Mapping[str, Tensor], found: Mapping[str, T
             )
 
 
-def _write_whole(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write each file under another name, and when all are written give them theirs."""
+def write_whole(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write each file under another name, and when all are written give them theirs.
+
+    Raises CheckpointError if they cannot be written; those that were there stay as they were.
+    """
     partial = {name: folder / f".{name}.{os.getpid()}.partial" for name in files}
     try:
         folder.mkdir(parents=True, exist_ok=True)

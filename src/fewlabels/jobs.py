@@ -55,12 +55,16 @@ def fit_run(
     *,
     fold: int | None = None,
     overwrite: bool = False,
+    resume: bool = False,
     command: str | None = None,
 ) -> dict[str, Any]:
-    """`fewlabels fit`: learn a model, score it where there are test labels, write the run."""
+    """`fewlabels fit`: learn a model, score it where there are test labels, write the run.
+
+    `resume` keeps the checkpoints of a run of the same `out` that was cut off.
+    """
     recipe = as_recipe(asked.recipe, settings_of(asked.settings))
     folds = None if fold is None else (fold,)
-    with _run_folder(asked, out, overwrite) as (folder, clock):
+    with _run_folder(asked, out, overwrite, resume) as (folder, clock):
         image_set, plan = _planned(source, asked, folds)
         if len(plan.folds) > 1:
             raise ConfigError(
@@ -159,11 +163,13 @@ def report_run(run: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _run_folder(asked: Learning, out: Path, overwrite: bool) -> Iterator[tuple[Path, Clock]]:
+def _run_folder(
+    asked: Learning, out: Path, overwrite: bool, resume: bool = False
+) -> Iterator[tuple[Path, Clock]]:
     resolve(asked.device)  # before any work
     clock = Clock()
     with (
-        runs.claim(out, overwrite) as folder,
+        runs.claim(out, overwrite, resume) as folder,
         watching(clock),
         watching(runs.Diary(folder / "metrics.jsonl")),
     ):
