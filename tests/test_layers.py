@@ -22,7 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "solving",
         "copies",
     ),
-    ("sources/", "patches", "groups", "layers"),
+    ("sources/", "patches", "groups", "layers", "batch_norm batch_norm_gradient"),
     ("heads", "features"),
     ("ways/",),
     ("recipes", "devices", "runs", "splits", "model", "fitting"),
