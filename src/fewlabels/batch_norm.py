@@ -1,8 +1,7 @@
 """Batch normalization and the activation after it as one module, which keeps one tensor, not two.
 
-Shapes: N images, C channels, M values of a channel in the batch (in all processes), n of them here;
-"values" are an input seen as (places, C) where channels lie side by side in memory (channels_last
-and flat inputs), else as (N, C, places). Vectors have one number per channel.
+Shapes: N images, C channels, M values of a channel: all places of all images of all processes.
+Vectors have one number per channel; products of a vector and maps are per channel.
 
 Forward, with m and v the mean and the biased variance of a channel of the input x:
 
@@ -23,26 +22,31 @@ the x - m add up to zero.) Where the statistics are fixed (evaluation), m and v 
 and dL/dx = weight f h. With u standing for x (centre m, factor f), or for z (centre bias, factor
 1/weight), x' is (u - centre) factor, and dL/dx is one linear form in h and u.
 
-What is kept for it, beside five vectors. torch's pair keeps x and z, or x and y for ReLU; the
+What is kept for it, beside four vectors. torch's pair keeps x and z, or x and y for ReLU; the
 convolution after it keeps y as well, and the one before it does not need x again:
 
-    activation   float32, float64              bfloat16, float16
-    gelu         x; z is made again            x; z is made again
-    silu, relu   x; z is made again            z
-    leaky-relu   y, which gives z, thus x'     z
-    identity     y, which is z                 y, which is z
+    activation     float32, float64     bfloat16, float16     kept of what torch's pair keeps
+    gelu           z                    x                     2/3
+    silu           z                    z                     2/3
+    leaky-relu     y, which gives z     z                     1/3; 2/3 in low precision
+    identity       y, which is z        y, which is z         1/2
+    relu           z                    z                     the same
 
-The gradient needs x' where the activation forgot it, hence ReLU, GELU and SiLU need more
-than y: of conv -> norm and activation -> conv, GELU and SiLU keep 2 tensors for torch's 3,
-leaky-relu 1 for 3 (2 in low precision), identity 1 for 2, and ReLU 2 for 2 (torch's pair keeps its
-y, too): there the module saves time, and memory only where nobody else keeps y.
-x' from z loses digits as weight gets small against bias: the rounding of z, over weight. So z and y
-are trusted where |bias| <= ROOM |weight| in every channel (and x is not far from zero for its own
-spread); else x is kept, which is exact. In bfloat16 the x' so found is off by 0.4 % of itself at
-most and 0.8 % of the deviation where bias is largest, at random, as the rounding of h already is.
+of conv -> norm and activation -> conv. GELU, SiLU and ReLU cannot do with y alone: where y does not
+tell z, the mean of h x' and the last term of dL/dx cannot be found. So they keep one tensor beside
+y, and ReLU, whose y torch's pair shares with the next convolution, saves memory only where nothing
+else keeps y. Large tensors keep x in the place of z: the activation then works in z's place, and z
+is made again on the way back, where a new tensor costs more than that (see LARGE_BYTES).
+
+x' from z (or y) loses digits as weight gets small against bias: it is off by the rounding of z,
+divided by weight. So z is trusted where |bias| <= ROOM |weight| in every channel (and, in full
+precision, the mean is at most ROOM deviations from 0); else x is kept in its place, which is exact.
+In bfloat16 the x' so found is off, at random, by 0.4 % of itself and at most 1.6 % of the deviation
+where bias is largest: about what the rounding of h, torch's and ours, does to the same sums. For
+identity h is g, not rounded again, and there dL/dweight is known to about 0.3 %, torch's exactly.
 
 Source: Ioffe and Szegedy, ICML 2015, algorithm 1 and section 3 (the gradient); Rota Bulo, Porzi and
-Kontschieder, CVPR 2018 (leaky activations undone from y); Chan, Golub and LeVeque, 1979, equation
+Kontschieder, CVPR 2018 (leaky-relu undone from y); Chan, Golub and LeVeque, 1979, equation
 2.1 (statistics of parts to those of the whole).
 """
 
