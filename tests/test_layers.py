@@ -23,7 +23,14 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "solving",
         "copies",
     ),
-    ("sources/", "patches", "surrogates places merging", "groups", "layers"),
+    (
+        "sources/",
+        "patches",
+        "surrogates places merging",
+        "groups",
+        "layers",
+        "batch_norm batch_norm_gradient",
+    ),
     (
         "heads",
         "features",
