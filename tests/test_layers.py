@@ -17,7 +17,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "progress", "threads", "precision"),
     (
         "images",
-        "graph graph_checks graph_files module_kinds drawing",
+        "graph graph_backward graph_checks graph_files graph_plans module_kinds drawing",
         "kmeans",
         "solving",
         "copies",

@@ -1,0 +1,46 @@
+"""In what steps a graph runs: only what is needed, and each value freed after its last reader."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from torch import nn
+
+
+class Step(NamedTuple):
+    """Run `first` on `sources`, forget `freed`, run `rest` one on another, keep it as `target`."""
+
+    first: nn.Module
+    sources: tuple[str, ...]
+    freed: tuple[str, ...]
+    rest: tuple[nn.Module, ...]
+    target: str
+
+
+def needed(wanted: Iterable[str], sources: Mapping[str, Sequence[str]]) -> list[str]:
+    """The nodes that `wanted` needs, itself among them, in the order of `sources`."""
+    reached = set(wanted)
+    for name in reversed(list(sources)):
+        if name in reached:
+            reached.update(sources[name])
+    return [name for name in sources if name in reached]
+
+
+def plan(
+    wanted: Sequence[str],
+    layers: Mapping[str, nn.Module],
+    sources: Mapping[str, tuple[str, ...]],
+) -> tuple[Step, ...]:
+    """The steps that make `wanted`; nodes read by one only join that one's step as a chain."""
+    order = needed(wanted, sources)
+    last_reader = {source: name for name in order for source in sources[name]}
+    steps: list[Step] = []
+    for name in order:
+        read = sources[name]
+        freed = tuple(s for s in dict.fromkeys(read) if last_reader[s] == name)
+        freed = tuple(s for s in freed if s not in wanted)
+        if steps and read == freed == (steps[-1].target,):
+            rest = (*steps[-1].rest, layers[name])
+            steps[-1] = steps[-1]._replace(rest=rest, target=name)
+        else:
+            steps.append(Step(layers[name], read, freed, (), name))
+    return tuple(steps)
