@@ -26,7 +26,15 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("heads", "features"),
     ("ways/",),
     ("recipes", "devices", "runs", "splits", "model", "fitting"),
-    ("protocol", "figures", "report/", "showing", "options", "jobs"),
+    (
+        "protocol",
+        "figures",
+        "report/",
+        "showing",
+        "options",
+        "jobs",
+        "tracing trace_job trace_losses trace_pictures",
+    ),
     ("terminal", "__init__", "demo", "cli", "__main__"),
 )
 ROOMS = [(room, layer) for layer, rooms in enumerate(LAYERS) for room in rooms]

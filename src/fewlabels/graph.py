@@ -223,9 +223,9 @@ class Graph(nn.Module):
             )
         values = graph_backward.gradients_of_outputs(recording.outputs, self.outputs, loss_gradient)
         self._recording = None
-        return graph_backward.backpropagate(
-            recording.ran, values, tuple(self.inputs), dict(self.named_parameters())
-        )
+        walk = graph_backward.walk_back(recording.ran, values)
+        parameters = dict(self.named_parameters())
+        return graph_backward.add_up(walk, values, self.shapes, self.inputs, parameters)
 
     def _by_name(self, tensors: tuple[Tensor, ...]) -> dict[str, Tensor]:
         if [tensor.shape[1:] for tensor in tensors] == self._input_shapes:

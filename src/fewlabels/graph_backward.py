@@ -117,24 +117,21 @@ def record(
     inputs: Mapping[str, Tensor],
     outputs: Sequence[str],
 ) -> Recording:
-    """Run the nodes that `outputs` need, and keep what `backpropagate` does."""
+    """Run the nodes that `outputs` need, and keep what `walk_back` does."""
     ran = list(run_nodes(needed(outputs, sources), sources, layers, inputs))
     values = {**inputs, **{one.name: one.output for one in ran}}
     return Recording(ran=ran, outputs={name: values[name].detach() for name in outputs})
 
 
-def backpropagate(
-    ran: list[Ran],
+def add_up(
+    walk: Iterator[Sent],
     values: dict[str, Tensor],
-    inputs: Sequence[str],
+    order: Iterable[str],
+    inputs: Iterable[str],
     parameters: Mapping[str, nn.Parameter],
 ) -> Gradients:
-    """Walk `ran` back to front, add up, and name; `ran` is used up.
-
-    values : name -> gradient of each output; see `gradients_of_outputs`
-    """
-    order = [*inputs, *(one.name for one in ran)]
-    sent = list(walk_back(ran, values))
+    """Take the whole walk, of which `values` are the gradients; add up at parameters, and name."""
+    sent = list(walk)
     sums: dict[nn.Parameter, Tensor] = {}
     for parameter, gradient in (pair for one in sent for pair in one.parameters.items()):
         _add(sums, parameter, gradient)

@@ -4,6 +4,7 @@
     graph.json, weights.safetensors, head.safetensors, mistakes.safetensors
     metrics.jsonl        a line per stage
     scores.json, report.html
+    trace.svg, trace.json   where `fewlabels trace` was asked
 
 The folder is made under another name beside its own and renamed when it is complete, so a run
 that is interrupted or fails leaves what was there as it was.
@@ -31,7 +32,7 @@ from fewlabels.errors import CheckpointError, ConfigError, FewlabelsError
 CONFIG = "config.toml"
 OURS = frozenset(
     f"{CONFIG} graph.json weights.safetensors head.safetensors mistakes.safetensors "
-    "metrics.jsonl scores.json report.html".split()
+    "metrics.jsonl scores.json report.html trace.svg trace.json".split()
 )
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
