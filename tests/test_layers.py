@@ -32,6 +32,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "report/",
         "showing",
         "options",
+        "run_images",
         "jobs",
         "tracing trace_job trace_losses trace_pictures",
     ),

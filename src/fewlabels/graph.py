@@ -34,7 +34,7 @@ from fewlabels.graph_checks import (
     infer_shapes,
     known,
 )
-from fewlabels.graph_plans import Step, plan
+from fewlabels.graph_plans import Step, plan, run
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,16 +177,7 @@ class Graph(nn.Module):
         if steps is None:
             known(asked, [*self.inputs, *self.layers], "the graph has no node or input")
             steps = self._plans[asked] = plan(asked, dict(self.layers.items()), self.sources)
-        for first, sources, freed, rest, target in steps:
-            if len(sources) == 1:
-                value = first(values[sources[0]])
-            else:
-                value = first(*[values[source] for source in sources])
-            for name in freed:
-                del values[name]
-            for module in rest:
-                value = module(value)
-            values[target] = value
+        run(steps, values)
         if wanted is not None:
             return {name: values[name] for name in asked}
         return values[asked[0]] if len(asked) == 1 else tuple(values[name] for name in asked)

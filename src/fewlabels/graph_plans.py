@@ -3,17 +3,43 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 
 class Step(NamedTuple):
-    """Run `first` on `sources`, forget `freed`, run `rest` one on another, keep it as `target`."""
+    """Run `first` on the values named `source`, `second` (if any) and `others`, forget `freed`,
+    run `rest` one on another, and keep the last value as `target`.
+    """
 
     first: nn.Module
-    sources: tuple[str, ...]
+    source: str
+    second: str | None
+    others: tuple[str, ...]
     freed: tuple[str, ...]
     rest: tuple[nn.Module, ...]
     target: str
+
+
+def run(steps: Sequence[Step], values: dict[str, Tensor]) -> None:
+    """Run the steps on `values`, which are those of the inputs at first, and kept ones at the end.
+
+    One and two sources are called by name: a call with a star costs as much as
+    all the rest of the loop.
+    """
+    for first, source, second, others, freed, rest, target in steps:
+        if second is None:
+            value = first(values[source])
+        elif not others:
+            value = first(values[source], values[second])
+        else:
+            value = first(values[source], values[second], *[values[name] for name in others])
+        if freed:
+            for name in freed:
+                del values[name]
+        if rest:
+            for module in rest:
+                value = module(value)
+        values[target] = value
 
 
 def needed(wanted: Iterable[str], sources: Mapping[str, Sequence[str]]) -> list[str]:
@@ -42,5 +68,6 @@ def plan(
             rest = (*steps[-1].rest, layers[name])
             steps[-1] = steps[-1]._replace(rest=rest, target=name)
         else:
-            steps.append(Step(layers[name], read, freed, (), name))
+            second = read[1] if len(read) > 1 else None
+            steps.append(Step(layers[name], read[0], second, read[2:], freed, (), name))
     return tuple(steps)
