@@ -31,6 +31,7 @@ from fewlabels.progress import stage
 from fewlabels.trace_losses import Loss
 
 REPEATS = 3
+ROWS = 8  # of a tensor, that are squared at a time
 Key = TypeVar("Key")
 Part = TypeVar("Part", Ran, Sent)
 
@@ -210,7 +211,10 @@ def _sizes(tensors: Mapping[Key, Tensor]) -> dict[Key, float]:
 
 def root_mean_square(tensor: Tensor) -> float:
     """The size of a typical value of the tensor, in float64."""
-    return tensor.detach().double().square().mean().sqrt().item()
+    # some rows at a time: all of the values in float64 may be too many
+    rows = tensor.detach().reshape(1, -1) if tensor.ndim < 2 else tensor.detach()
+    squares = sum(part.double().square().sum().item() for part in rows.split(ROWS))
+    return math.sqrt(squares / tensor.numel())
 
 
 def _told(graph: Graph, loss: Loss, n_images: int, first: _Run, timed: list[_Run]) -> Trace:
