@@ -17,7 +17,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "progress", "threads", "precision", "interrupts"),
     (
         "images",
-        "graph graph_checks graph_files module_kinds drawing",
+        "graph graph_backward graph_checks graph_files graph_plans module_kinds drawing",
         "augment resampling colours draws",
         "kmeans",
         "solving",
@@ -39,7 +39,16 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("ways/",),
     ("recipes", "devices", "runs unfinished", "splits", "model", "fitting"),
-    ("protocol", "figures", "report/", "showing", "options", "jobs"),
+    (
+        "protocol",
+        "figures",
+        "report/",
+        "showing",
+        "options",
+        "run_images",
+        "jobs",
+        "tracing trace_job trace_losses trace_pictures",
+    ),
     ("terminal", "__init__", "demo", "cli", "__main__"),
 )
 ROOMS = [(room, layer) for layer, rooms in enumerate(LAYERS) for room in rooms]

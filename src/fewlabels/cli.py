@@ -234,6 +234,35 @@ def report(run: Path, *, as_json: Json = False) -> None:
     _print(result, lambda result: result["report"], as_json)
 
 
+@app.command
+def trace(
+    run: Path,
+    *,
+    images: str | None = None,
+    out: Path | None = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Draw a run's network with its time, memory, and the gradients on every edge.
+
+    Parameters
+    ----------
+    run
+        Folder of a fit.
+    images
+        Another source of images than the one it learned from.
+    out
+        Folder of trace.svg and trace.json; the run's if not given.
+    device
+        Where to compute.
+    """
+    from fewlabels import terminal, trace_job, trace_pictures
+
+    with terminal.shown():
+        result = trace_job.trace_run(run, images, out, device)
+    _print(result, trace_pictures.text, as_json)
+
+
 def _print(result: Mapping[str, Any], text: Callable[..., str], as_json: bool) -> None:
     print(json.dumps(result, ensure_ascii=False) if as_json else text(result))
 

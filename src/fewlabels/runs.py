@@ -4,6 +4,7 @@
     graph.json, weights.safetensors, head.safetensors, mistakes.safetensors
     metrics.jsonl        a line per epoch and per stage
     scores.json, report.html
+    trace.svg, trace.json   where `fewlabels trace` was asked
     checkpoints/         where its trainings stood last
 
 The folder is made as `RUN.unfinished` and renamed when it is complete, so a run that is interrupted
@@ -34,7 +35,7 @@ from fewlabels.errors import CheckpointError, ConfigError, FewlabelsError
 CONFIG = "config.toml"
 OURS = frozenset(
     f"{CONFIG} graph.json weights.safetensors head.safetensors mistakes.safetensors "
-    "metrics.jsonl scores.json report.html".split()
+    "metrics.jsonl scores.json report.html trace.svg trace.json".split()
 ) | {unfinished.CHECKPOINTS, unfinished.MARKER}
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
