@@ -30,7 +30,7 @@ def test_help_and_version_name_the_commands_and_the_number(capsys):
     assert 0 == main(["--version"])
     version = capsys.readouterr().out
 
-    for name in "demo data convert fit score evaluate predict report".split():
+    for name in "demo data convert fit score evaluate predict trace report".split():
         assert f" {name} " in commands
     assert version.strip().count(".") == 2
 
@@ -213,6 +213,16 @@ def test_an_interruption_is_130_and_leaves_nothing(
     assert 130 == code
     assert [] == list(tmp_path.iterdir())
     assert "fewlabels: interrupted; no run was written" in capsys.readouterr().err
+
+
+def test_an_interrupt_tells_what_was_saved(tiny_folder: Path, tmp_path, monkeypatch, capsys):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt("step 8 is saved: go on with --resume")
+
+    monkeypatch.setattr(jobs, "score", interrupted)
+
+    assert 130 == main(["fit", str(tiny_folder), "--out", str(tmp_path / "run")])
+    assert "interrupted; step 8 is saved: go on with --resume\n" in capsys.readouterr().err
 
 
 def test_a_slip_of_our_own_keeps_its_traceback(tiny_folder: Path, tmp_path: Path, monkeypatch):

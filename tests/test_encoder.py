@@ -154,3 +154,34 @@ def test_concat_joins_rows_in_order():
     joined = Concat()(torch.ones(2, 1), torch.zeros(2, 2))
 
     assert joined.tolist() == [[1, 0, 0], [1, 0, 0]]
+
+
+@pytest.mark.parametrize("activation", layers.ACTIVATIONS)
+def test_gradients_of_the_maps_are_those_of_finite_differences(activation):
+    encoder = PatchEncoder(
+        3, 3, 5, 6, groups=2, channels_per_group=2, padding=1, pool=2, activation=activation
+    )
+    learned(encoder)
+    maps = torch.rand(2, 3, 5, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+    assert torch.autograd.gradcheck(encoder.double(), maps.requires_grad_())
+
+
+@pytest.mark.parametrize("activation", layers.ACTIVATIONS)
+def test_answers_are_the_same_bit_for_bit_where_gradients_are_kept(activation, monkeypatch):
+    monkeypatch.setattr(layers, "BLOCK_VALUES", 1)  # an image at a time
+    encoder = PatchEncoder(3, 3, 5, 6, activation=activation)
+    learned(encoder)
+    maps = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected = encoder(maps)
+
+    assert torch.equal(expected, encoder(maps.requires_grad_()))
+
+
+def test_a_patch_that_is_a_centroid_has_a_finite_gradient():
+    encoder = PatchEncoder(1, 2, 4, 2)  # of zeros: every patch is both centroids
+    maps = torch.rand(1, 1, 3, 3, requires_grad=True)
+    (gradient,) = torch.autograd.grad(encoder(maps).sum(), maps)
+
+    assert gradient.isfinite().all()

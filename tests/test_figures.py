@@ -15,6 +15,7 @@ from fewlabels.figures import (
     filter_gallery,
     gallery_order,
     shortened,
+    surrogate_gallery,
     to_png,
 )
 
@@ -131,3 +132,34 @@ def test_long_names_end_in_an_ellipsis():
     assert "short" == shortened("short")
     assert "a very long cla…" == shortened("a very long class name", 16)
     assert 18 == len(shortened("x" * 40))
+
+
+def test_each_row_shows_an_image_its_framed_patch_and_its_surrogates():
+    sources = np.full((2, 3, 96, 96), 100, np.uint8)
+    surrogates = np.linspace(0, 1, 6)[:, None, None, None] * np.ones((6, 3, 32, 32))
+    sheet = surrogate_gallery(
+        sources, np.array([[10, 20], [0, 64]]), 32, surrogates.reshape(2, 3, 3, 32, 32)
+    )
+
+    assert (2 * 98 + GAP, 96 + 4 * GAP + 3 * 98, 3) == sheet.shape
+    first = sheet[GAP : GAP + 96, GAP : GAP + 96, 0]
+    assert [100, 255, 0, 100] == first[9:13, 40].tolist()  # outside, white, black, inside
+    assert (255, 255, 255, 255) == (first[10, 20], first[41, 20], first[10, 51], first[41, 51])
+    second_row = sheet[GAP + 98 : GAP + 98 + 96, 96 + 4 * GAP :]
+    for column, level in enumerate((153, 204, 255)):
+        assert (level == second_row[:, column * 98 : column * 98 + 96]).all()
+
+
+def test_small_surrogates_are_enlarged_and_images_are_as_high_as_they_are():
+    sheet = surrogate_gallery(
+        np.zeros((1, 3, 24, 48), np.uint8), np.zeros((1, 2), int), 12, np.ones((1, 2, 3, 12, 12))
+    )
+
+    assert (96 + 2 * GAP, 192 + 4 * GAP + 2 * 98, 3) == sheet.shape
+
+
+def test_surrogates_of_other_images_are_refused():
+    with pytest.raises(ValueError, match="2 images with 2 patches need as many rows"):
+        surrogate_gallery(
+            np.zeros((2, 3, 8, 8), np.uint8), np.zeros((2, 2)), 4, np.zeros((1, 1, 3, 4, 4))
+        )

@@ -14,19 +14,41 @@ import pytest
 import fewlabels
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "progress", "threads", "precision", "whole_files"),
+    ("errors", "progress", "threads", "precision", "interrupts", "whole_files"),
     (
         "images joined",
-        "graph graph_checks graph_files module_kinds drawing",
+        "graph graph_backward graph_checks graph_files graph_plans module_kinds drawing",
+        "augment resampling colours draws",
         "kmeans",
         "solving",
         "copies",
     ),
-    ("sources/", "patches", "groups", "layers"),
-    ("heads", "features"),
+    (
+        "sources/",
+        "patches",
+        "surrogates places merging",
+        "groups",
+        "layers",
+        "batch_norm batch_norm_gradient",
+    ),
+    (
+        "heads",
+        "features",
+        "training training_loop training_config batches processes "
+        "optimizers averaging checkpoints tracking",
+    ),
     ("ways/",),
-    ("recipes", "devices", "runs", "splits", "model", "fitting"),
-    ("protocol", "figures", "report/", "showing", "options", "jobs"),
+    ("recipes", "devices", "runs unfinished", "splits", "model", "fitting"),
+    (
+        "protocol",
+        "figures",
+        "report/",
+        "showing",
+        "options",
+        "run_images",
+        "jobs",
+        "tracing trace_job trace_losses trace_pictures",
+    ),
     ("terminal", "streams", "__init__", "demo", "cli", "__main__"),
 )
 ROOMS = [(room, layer) for layer, rooms in enumerate(LAYERS) for room in rooms]

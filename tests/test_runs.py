@@ -8,7 +8,7 @@ import pytest
 
 from fewlabels import runs
 from fewlabels.errors import CheckpointError, ConfigError
-from fewlabels.progress import stage, watching
+from fewlabels.progress import note, stage, stand, watching
 
 
 def a_run(folder: Path, content: str = "first") -> Path:
@@ -180,3 +180,15 @@ def test_a_package_inside_somebody_elses_repository_has_no_commit(monkeypatch, t
     monkeypatch.setattr(runs, "_git", lambda folder, *arguments: str(tmp_path))
 
     assert runs.commit() is None
+
+
+def test_the_diary_has_a_line_for_each_note_and_none_for_a_glance(tmp_path: Path):
+    path = tmp_path / "metrics.jsonl"
+
+    with watching(runs.Diary(path)), stage("training"):
+        stand("training", loss=3.0)
+        note("training", epoch=1, loss=2.5)
+
+    first, last = (json.loads(line) for line in path.read_text().splitlines())
+    assert {"stage": "training", "epoch": 1, "loss": 2.5} == first
+    assert "seconds" in last

@@ -4,8 +4,8 @@ import re
 import pytest
 
 from fewlabels import terminal
-from fewlabels.progress import say, stage, watching
-from fewlabels.terminal import Lines, amount, predictions_text, scores_text, shown, table
+from fewlabels.progress import note, say, stage, stand, watching
+from fewlabels.terminal import Lines, amount, clock, predictions_text, scores_text, shown, table
 
 
 class Screen(io.StringIO):
@@ -104,3 +104,45 @@ def test_predictions_are_one_line_an_image_parted_by_tabs(probability: float):
     one = {"path": "a b.jpg", "class": "cat", "probability": probability}
 
     assert "a b.jpg\tcat\t0.9877" == predictions_text({"predictions": [one]})
+
+
+def test_a_training_tells_how_it_stands(monkeypatch):
+    stream, now = io.StringIO(), [0.0]
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: now[0])
+
+    with watching(Lines(stream, quiet=0.0)), stage("training", 40, "steps") as advance:
+        note("training", epoch=1, loss=1.5, accuracy=0.25)
+        stand("training", loss=1.2044, seconds_left=75.2)
+        now[0] = 11
+        advance(10)
+        stand("training", seconds_left=0.0)
+
+    middle, end = stream.getvalue().splitlines()
+    assert "training: 10 of 40 steps, loss 1.204, accuracy 25.00 %, 1:15 left" == middle
+    assert re.fullmatch(r"training: 10 steps in \d+\.\d s, loss 1\.204, accuracy 25\.00 %", end)
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_a_bar_tells_how_a_training_stands(monkeypatch, columns: int):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr(terminal, "QUIET", 0.0)
+    screen = Screen()
+    bars = terminal.Bars(screen)
+
+    with bars.progress, watching(bars), stage("training", 1500, "steps") as advance:
+        advance(10)
+        note("training", loss=1.5, accuracy_train=0.25, accuracy=0.125)
+        bars.progress.refresh()
+
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen.getvalue())
+    assert re.search(r"10/1500 steps loss 1\.500, accuracy 12\.50 % +\d:\d\d:\d\d", text)
+    told = r"loss 1\.500, accuracy train 25\.00 %, accuracy 12\.50 %"
+    assert re.search(rf"training  10 steps  \d+\.\d s  {told}", text)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(9.4, "0:09"), (75.2, "1:15"), (3675, "1:01:15"), (59.9, "1:00")]
+)
+def test_seconds_are_read_as_a_clock(seconds: float, text: str):
+    assert text == clock(seconds)

@@ -239,6 +239,36 @@ def report(run: Path, /, *, as_json: Json = False) -> None:
     streams.print_result(result, lambda result: result["report"], as_json)
 
 
+@app.command
+def trace(
+    run: Path,
+    /,
+    *,
+    images: str | None = None,
+    out: Path | None = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Draw a run's network with its time, memory, and the gradients on every edge.
+
+    Parameters
+    ----------
+    run
+        Folder of a fit.
+    images
+        Another source of images than the one it learned from.
+    out
+        Folder of trace.svg and trace.json; the run's if not given.
+    device
+        Where to compute.
+    """
+    from fewlabels import trace_job, trace_pictures
+
+    with terminal.shown():
+        result = trace_job.trace_run(run, images, out, device)
+    streams.print_result(result, trace_pictures.text, as_json)
+
+
 _arguments: tuple[str, ...] = ()  # of this call, for `config.toml`
 
 
@@ -261,7 +291,9 @@ def _run(arguments: Sequence[str] | None) -> int:
     except (CycloptsError, FewlabelsError) as error:
         print(f"fewlabels: {' '.join(str(error).split())}", file=sys.stderr)
         return USER_CAN_MEND
-    except KeyboardInterrupt:
-        print("fewlabels: interrupted; no run was written", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        # a training says what it saved
+        said = str(interrupt) or "no run was written"
+        print(f"fewlabels: interrupted; {said}", file=sys.stderr)
         return INTERRUPTED
     return 0

@@ -11,7 +11,8 @@ Every line is a value (o) with a rail below it for as long as it is read: `+` is
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from html import escape
 
 import graphviz
@@ -22,6 +23,33 @@ from fewlabels.graph_checks import Shape
 
 LONGEST_MODULE = 44  # characters
 FONT_SIZE = 13  # of the plain SVG, in pixels
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arrow:
+    """How an edge is drawn: a label of several lines, width in points, colour as #rrggbb."""
+
+    label: str
+    width: float
+    colour: str
+    style: str = "solid"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Notes:
+    """What is drawn beside the graph itself.
+
+    title : lines above the drawing; key : (a colour, what it means), below them
+    lines : more lines in the box of a node or input, by its name
+    arrows : how edges are drawn, by (source, target, position among the target's inputs)
+    table : what stands below the plain text, where `dot` is not there to draw arrows
+    """
+
+    title: Sequence[str] = ()
+    key: Sequence[tuple[str, str]] = ()
+    lines: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    arrows: Mapping[tuple[str, str, int], Arrow] = field(default_factory=dict)
+    table: str = ""
 
 
 def as_text(graph: Graph) -> str:
@@ -48,28 +76,38 @@ def as_text(graph: Graph) -> str:
                 f"<- {', '.join(fact.inputs)}",
             )
         )
-    return _table(rows, right_aligned=(4, 5)) + f"\n{_totals(graph, facts)}\n"
+    return table(rows, right_aligned=(4, 5)) + f"\n{_totals(graph, facts)}\n"
 
 
-def as_svg(graph: Graph) -> str:
+def as_svg(graph: Graph, notes: Notes | None = None) -> str:
     """An SVG element: boxes and arrows by graphviz where `dot` is there, else the text drawing."""
+    notes = notes or Notes()
     try:
-        drawn = _boxes(graph).pipe(format="svg", encoding="utf-8", quiet=True)
+        drawn = _boxes(graph, notes).pipe(format="svg", encoding="utf-8", quiet=True)
     except (graphviz.ExecutableNotFound, graphviz.CalledProcessError):
-        return _plain_svg(as_text(graph))
+        parts = ("\n".join(notes.title), as_text(graph), notes.table)
+        return _plain_svg("\n".join(part for part in parts if part))
     return drawn[drawn.index("<svg") :]  # without the XML prologue it can stand inside a page
 
 
-def _boxes(graph: Graph) -> graphviz.Digraph:
+def _boxes(graph: Graph, notes: Notes) -> graphviz.Digraph:
     """The graph in graphviz's words; nodes are numbered, as names may hold any character."""
     boxes = graphviz.Digraph(
         graph_attr={"rankdir": "TB", "bgcolor": "transparent"},
         node_attr={"shape": "box", "style": "rounded", "fontname": "Helvetica", "fontsize": "11"},
-        edge_attr={"color": "#666666", "arrowsize": "0.7"},
+        edge_attr={
+            "color": "#666666",
+            "arrowsize": "0.7",
+            "fontname": "Helvetica",
+            "fontsize": "9",
+        },
     )
+    if notes.title:
+        boxes.attr(label=_heading(notes), labelloc="t", fontname="Helvetica", fontsize="11")
     numbers = {name: f"n{i}" for i, name in enumerate((*graph.inputs, *graph.layers))}
     for name, shape in graph.inputs.items():
-        boxes.node(numbers[name], _label([name, "input", _shape(shape)]), shape="oval", style="")
+        lines = [name, "input", _shape(shape), *notes.lines.get(name, ())]
+        boxes.node(numbers[name], _label(lines), shape="oval", style="")
     for fact in graph.describe():
         lines = [fact.name, _module(fact.module), _shape(fact.shape)]
         if fact.n_parameters and fact.shared_with is None:
@@ -77,6 +115,7 @@ def _boxes(graph: Graph) -> graphviz.Digraph:
         lines += _marks(fact)
         if fact.shared_with is not None:
             lines.append(f"shared with {fact.shared_with}")
+        lines += notes.lines.get(fact.name, ())
         style = {"style": "rounded,filled", "fillcolor": "#e0e8f0"} if fact.frozen else {}
         boxes.node(
             numbers[fact.name],
@@ -84,9 +123,36 @@ def _boxes(graph: Graph) -> graphviz.Digraph:
             penwidth="2" if fact.is_output else "1",
             **style,
         )
-        for source in fact.inputs:
-            boxes.edge(numbers[source], numbers[fact.name])
+        for position, source in enumerate(fact.inputs):
+            arrow = notes.arrows.get((source, fact.name, position))
+            boxes.edge(numbers[source], numbers[fact.name], **_drawn_as(arrow))
     return boxes
+
+
+def _drawn_as(arrow: Arrow | None) -> dict[str, str]:
+    """An arrow in graphviz's words; its head grows less than its line."""
+    if arrow is None:
+        return {}
+    return {
+        "label": _label([f"  {line}" for line in arrow.label.splitlines()]),
+        "penwidth": f"{arrow.width:.2f}",
+        "arrowsize": f"{0.4 + 0.1 * arrow.width:.2f}",
+        "color": arrow.colour,
+        "fontcolor": "#222222",
+        "style": arrow.style,
+    }
+
+
+def _heading(notes: Notes) -> str:
+    """Title and key as one of graphviz's tables, which alone can have several colours."""
+    rows = [f'<tr><td align="left">{escape(line)}</td></tr>' for line in notes.title]
+    if notes.key:
+        cells = "".join(
+            f'<td bgcolor="{colour}" width="26"></td><td>{escape(meaning)}  </td>'
+            for colour, meaning in notes.key
+        )
+        rows.append(f'<tr><td align="left"><table border="0"><tr>{cells}</tr></table></td></tr>')
+    return f'<<table border="0" cellspacing="0">{"".join(rows)}</table>>'
 
 
 def _label(lines: Iterable[str]) -> str:
@@ -142,7 +208,8 @@ def _rails(sources: dict[str, Sequence[str]]) -> dict[str, str]:
     return drawn
 
 
-def _table(rows: Sequence[Sequence[str]], right_aligned: Sequence[int]) -> str:
+def table(rows: Sequence[Sequence[str]], right_aligned: Sequence[int]) -> str:
+    """Columns as wide as their widest entry, two spaces apart."""
     columns = [column for column in zip(*rows, strict=True)]
     widths = [max(map(len, column)) for column in columns]
     lines = []

@@ -1,6 +1,7 @@
-"""Arrays -> pictures: a gallery of filters, a confusion matrix, and the PNG bytes of either.
+"""Arrays -> pictures: galleries of filters and surrogates, a confusion matrix; their PNG bytes.
 
-Shapes: K filters, 3 channels, H W height and width, L classes (row: true, column: answered).
+Shapes: K filters, 3 channels, H W height and width, L classes (row: true, column: answered),
+R rows of C surrogates, S side of a surrogate.
 Matplotlib is used through its objects alone, so no window, backend or global figure is touched.
 """
 
@@ -14,10 +15,11 @@ from matplotlib import colormaps
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
-from PIL import Image
+from PIL import Image, ImageDraw
 
 FILTER_PIXELS = 24  # filters smaller than this are enlarged by a whole factor
-GAP = 2  # pixels between filters
+TILE_PIXELS = 96  # so are surrogates; the image they come from is shown as high as they are
+GAP = 2  # pixels between filters, and between surrogates
 GAP_GRAY = 20  # no filter's resting gray, so the gaps are seen as gaps
 COLOURFUL = 0.5  # share of a filter's energy off the gray axis from which it counts as colour
 N_ORIENTATIONS = 12  # steps of 15 degrees
@@ -101,6 +103,57 @@ def gallery_order(filters_K3HW: np.ndarray) -> np.ndarray:
     first_K = np.where(colourful_K, hue_K, orientation_K)
     second_K = np.where(colourful_K, -colour_K, frequency_K)
     return np.lexsort((second_K, first_K, colourful_K))
+
+
+def surrogate_gallery(
+    sources_R3HW: np.ndarray, corner_R2: np.ndarray, patch_size: int, surrogates_RC3SS: np.ndarray
+) -> np.ndarray:
+    """Lay surrogates out on one sheet: in each row an image, its patch framed, and its surrogates.
+
+    Parameters
+    ----------
+    sources_R3HW : uint8 array of shape (n_rows, 3, height, width)
+    corner_R2 : int array, (row, column) of the upper left pixel of each patch in its image
+    patch_size : side of the patches, in pixels of the images
+    surrogates_RC3SS : float array in [0, 1] of shape (n_rows, n_columns, 3, size, size)
+
+    Returns
+    -------
+    sheet : uint8 RGB array of shape (height, width, 3)
+
+    Raises ValueError if there is not one row of surrogates for each image.
+    """
+    surrogates_RC3SS = np.asarray(surrogates_RC3SS)
+    n_rows, n_columns, _, size, _ = surrogates_RC3SS.shape
+    if not len(sources_R3HW) == len(corner_R2) == n_rows:
+        raise ValueError(
+            f"{len(sources_R3HW)} images with {len(corner_R2)} patches need as many rows of "
+            f"surrogates; got {n_rows}"
+        )
+    zoom = max(1, round(TILE_PIXELS / size))
+    tile = size * zoom
+    levels_RCSS3 = np.rint(surrogates_RC3SS.transpose(0, 1, 3, 4, 2) * 255).astype(np.uint8)
+    tiles_RCSS3 = levels_RCSS3.repeat(zoom, axis=2).repeat(zoom, axis=3)
+    height, width = sources_R3HW.shape[2:]
+    source_width = round(tile * width / height)
+    first_x = source_width + 4 * GAP
+    sheet_size = (n_rows * (tile + GAP) + GAP, first_x + n_columns * (tile + GAP), 3)
+    sheet = np.full(sheet_size, GAP_GRAY, dtype=np.uint8)
+    for row, source_3HW in enumerate(sources_R3HW):
+        y = GAP + row * (tile + GAP)
+        source = Image.fromarray(np.ascontiguousarray(source_3HW.transpose(1, 2, 0)))
+        source = source.resize((source_width, tile), Image.Resampling.BICUBIC)
+        top, left = (corner_R2[row] * tile / height).round().astype(int)
+        bottom, right = ((corner_R2[row] + patch_size) * tile / height).round().astype(int) - 1
+        frame = ImageDraw.Draw(source)
+        for inset, level in ((0, 255), (1, 0)):  # white within black is seen on any image
+            box = (left + inset, top + inset, right - inset, bottom - inset)
+            frame.rectangle(box, outline=(level,) * 3)
+        sheet[y : y + tile, GAP : GAP + source_width] = np.asarray(source)
+        for column, picture in enumerate(tiles_RCSS3[row]):
+            x = first_x + column * (tile + GAP)
+            sheet[y : y + tile, x : x + tile] = picture
+    return sheet
 
 
 def confusion_matrix(confusion_LL: np.ndarray, class_names: Sequence[str]) -> Figure:

@@ -19,11 +19,13 @@ To exchange a module, build another graph: `Graph({**graph.nodes, "sum": node(..
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import Self
 
 from torch import Tensor, nn
 
+from fewlabels import graph_backward
 from fewlabels.errors import ConfigError, DataError
+from fewlabels.graph_backward import Gradients, LossGradient, Recording
 from fewlabels.graph_checks import (
     Shape,
     check_inputs,
@@ -32,6 +34,7 @@ from fewlabels.graph_checks import (
     infer_shapes,
     known,
 )
+from fewlabels.graph_plans import Step, plan, run
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,16 +73,6 @@ class NodeFacts:
     frozen: bool
     is_output: bool
     shared_with: str | None
-
-
-class _Step(NamedTuple):
-    """Run `first` on `sources`, forget `freed`, run `rest` one on another, keep it as `target`."""
-
-    first: nn.Module
-    sources: tuple[str, ...]
-    freed: tuple[str, ...]
-    rest: tuple[nn.Module, ...]
-    target: str
 
 
 class _Layers(nn.ModuleDict):
@@ -144,7 +137,9 @@ class Graph(nn.Module):
                 ) from None
         self.shapes = infer_shapes(dict(self.layers.items()), self.sources, self.inputs)
         self._frozen: set[str] = set()
-        self._plans: dict[tuple[str, ...], tuple[_Step, ...]] = {}
+        self._plans: dict[tuple[str, ...], tuple[Step, ...]] = {}
+        self._input_shapes = list(self.inputs.values())
+        self._recording: Recording | None = None
 
     @property
     def nodes(self) -> dict[str, Node]:
@@ -173,57 +168,67 @@ class Graph(nn.Module):
 
         Raises DataError if an input has another shape, ConfigError if a wanted name is unknown.
         """
-        self._check_inputs(tensors)
+        values = self._by_name(tensors)
         if wanted is None:
             asked = self.outputs
         else:
             asked = (wanted,) if isinstance(wanted, str) else tuple(wanted)
         steps = self._plans.get(asked)
         if steps is None:
-            steps = self._plans[asked] = self._plan(asked)
-        values = dict(zip(self.inputs, tensors, strict=True))
-        for first, sources, freed, rest, target in steps:
-            value = first(*[values[source] for source in sources])
-            for name in freed:
-                del values[name]
-            for module in rest:
-                value = module(value)
-            values[target] = value
+            known(asked, [*self.inputs, *self.layers], "the graph has no node or input")
+            steps = self._plans[asked] = plan(asked, dict(self.layers.items()), self.sources)
+        run(steps, values)
         if wanted is not None:
             return {name: values[name] for name in asked}
         return values[asked[0]] if len(asked) == 1 else tuple(values[name] for name in asked)
 
-    def _check_inputs(self, tensors: tuple[Tensor, ...]) -> None:
+    def record(self, *tensors: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """The outputs, as `forward` gives them, with every node remembered for one `backward`.
+
+        Each module runs once, in its own mode (in training, running statistics move as in
+        `forward`). The outputs know no history: PyTorch's own backward stops at them. All values
+        stay in memory until `backward` or the next `record`.
+
+        Raises DataError if an input has another shape.
+        """
+        self._recording = graph_backward.record(
+            self.sources, dict(self.layers.items()), self._by_name(tensors), self.outputs
+        )
+        outputs = tuple(self._recording.outputs[name] for name in self.outputs)
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def backward(self, loss_gradient: LossGradient) -> Gradients:
+        """Backpropagation through what `record` remembered, which is used up; see `Gradients`.
+
+        Parameters
+        ----------
+        loss_gradient : of the loss with respect to the output, of its shape; for several outputs
+            a tuple in their order, or a dict by name, which may leave some out
+
+        Raises ConfigError without a recording, DataError if a gradient is of another shape.
+        """
+        recording = self._recording
+        if recording is None:
+            raise ConfigError(
+                "backward needs a recording, and each serves once: call graph.record(...) first"
+            )
+        values = graph_backward.gradients_of_outputs(recording.outputs, self.outputs, loss_gradient)
+        self._recording = None
+        walk = graph_backward.walk_back(recording.ran, values)
+        parameters = dict(self.named_parameters())
+        return graph_backward.add_up(walk, values, self.shapes, self.inputs, parameters)
+
+    def _by_name(self, tensors: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        if [tensor.shape[1:] for tensor in tensors] == self._input_shapes:
+            return dict(zip(self.inputs, tensors, strict=True))
         if len(tensors) != len(self.inputs):
             raise TypeError(f"the graph takes {', '.join(self.inputs)}; got {len(tensors)} tensors")
-        for (name, shape), tensor in zip(self.inputs.items(), tensors, strict=True):
-            if tensor.shape[1:] != shape:
-                expected = ", ".join(("n_images", *map(str, shape)))
-                raise DataError(
-                    f"input {name!r} is of shape ({expected}); got {tuple(tensor.shape)}: "
-                    "resize the images, or build the graph for their size"
-                )
-
-    def _plan(self, wanted: tuple[str, ...]) -> tuple[_Step, ...]:
-        """The steps that make `wanted`; nodes read by one only join that one's step as a chain."""
-        known(wanted, [*self.inputs, *self.layers], "the graph has no node or input")
-        needed = set(wanted)
-        for name in reversed(self.sources):
-            if name in needed:
-                needed.update(self.sources[name])
-        order = [name for name in self.sources if name in needed]
-        last_reader = {source: name for name in order for source in self.sources[name]}
-        steps: list[_Step] = []
-        for name in order:
-            sources = self.sources[name]
-            freed = tuple(s for s in dict.fromkeys(sources) if last_reader[s] == name)
-            freed = tuple(s for s in freed if s not in wanted)
-            if steps and sources == freed == (steps[-1].target,):
-                rest = (*steps[-1].rest, self.layers[name])
-                steps[-1] = steps[-1]._replace(rest=rest, target=name)
-            else:
-                steps.append(_Step(self.layers[name], sources, freed, (), name))
-        return tuple(steps)
+        pairs = zip(self.inputs.items(), tensors, strict=True)
+        name, shape, got = next((n, s, t.shape) for (n, s), t in pairs if t.shape[1:] != s)
+        raise DataError(
+            f"input {name!r} is of shape ({', '.join(('n_images', *map(str, shape)))}); "
+            f"got {tuple(got)}: resize the images, or build the graph for their size"
+        )
 
     def freeze(self, *names: str) -> Self:
         """Fix the nodes `names` (all, if none is named): parameters and running statistics.

@@ -91,6 +91,14 @@ def load(folder: Path) -> Graph:
     return graph.eval()
 
 
+def fingerprint(graph: Graph) -> str:
+    """A digest of the DAG and its modules, whatever their weights.
+
+    Raises ConfigError for a module of a kind that is not registered.
+    """
+    return _fingerprint(_describe(graph)[0])
+
+
 def _describe(graph: Graph) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The graph as data for JSON, and its weights by name, each once."""
     entries: list[dict[str, Any]] = []

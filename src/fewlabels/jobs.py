@@ -11,7 +11,7 @@ from typing import Any
 
 from fewlabels import graph_files, runs, showing, splits
 from fewlabels.devices import resolve
-from fewlabels.errors import CheckpointError, ConfigError, DataError
+from fewlabels.errors import ConfigError, DataError
 from fewlabels.fitting import as_recipe
 from fewlabels.images import ImageSet
 from fewlabels.model import Model
@@ -20,11 +20,10 @@ from fewlabels.progress import Clock, watching
 from fewlabels.protocol import Outcome, evaluate, fold_scores, mean_scores, score
 from fewlabels.recipes import Recipe
 from fewlabels.report import page
+from fewlabels.run_images import NAMED_SOURCES, check_classes, check_size, images_for
 from fewlabels.sources import read
 from fewlabels.sources.survey import survey
 from fewlabels.sources.writing import Layout, convert
-
-NAMED_SOURCES = ("stl10", "digits", "shapes")
 
 
 def read_source(source: str, reading: Reading) -> ImageSet:
@@ -60,13 +59,17 @@ def fit_run(
     *,
     fold: int | None = None,
     overwrite: bool = False,
+    resume: bool = False,
     command: str | None = None,
 ) -> dict[str, Any]:
-    """`fewlabels fit`: learn a model, score it where there are test labels, write the run."""
+    """`fewlabels fit`: learn a model, score it where there are test labels, write the run.
+
+    `resume` keeps the checkpoints of a run of the same `out` that was cut off.
+    """
     recipe = as_recipe(asked.recipe, settings_of(asked.settings))
     _refuse_inside(source, out)
     folds = None if fold is None else (fold,)
-    with _run_folder(asked, out, overwrite) as (folder, clock):
+    with _run_folder(asked, out, overwrite, resume) as (folder, clock):
         image_set, plan = _planned(source, asked, folds)
         if len(plan.folds) > 1:
             raise ConfigError(
@@ -114,33 +117,11 @@ def score_run(
 def evaluate_run(run: Path, source: str | None = None, device: str = "auto") -> dict[str, Any]:
     """`fewlabels evaluate`: the score of a model on the test part of its own or another source."""
     model = Model.load(run)
-    remembered = dict(model.info.get("run", {}))
-    given = source or remembered.get("source")
-    if given is None:
-        raise CheckpointError(f"{run} does not say what it learned from: name the SOURCE too")
-    height, width = model.image_size
-    try:
-        image_set = read(
-            given,
-            size=height if height == width else None,
-            strict=bool(remembered.get("strict", False)),
-            seed=int(remembered.get("seed", 0)),
-            parts=("test",),
-        )
-    except DataError as error:
-        if source is None and not Path(given).exists() and given not in NAMED_SOURCES:
-            raise DataError(
-                f"{run} learned from {given}, which is not there any more: name the SOURCE too "
-                f"(fewlabels evaluate {run} SOURCE)"
-            ) from error
-        raise
-    _check_same_classes(model, image_set)
+    command = f"fewlabels evaluate {run} SOURCE"
+    image_set, given = images_for(model, run, source, command, ("test",))
+    check_classes(model, image_set)
     assert image_set.test is not None
-    if image_set.test.size != model.image_size:
-        raise DataError(
-            f"{run} takes images of {height} x {width}, those of {image_set.name} are "
-            f"{image_set.test.size[0]} x {image_set.test.size[1]}: resize them"
-        )
+    check_size(model, run, image_set.test, image_set.name)
     scores = evaluate((model,), image_set.test, device=device)[0]
     return {"run": str(run), "source": given} | scores.as_dict(model.class_names)
 
@@ -166,11 +147,13 @@ def report_run(run: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _run_folder(asked: Learning, out: Path, overwrite: bool) -> Iterator[tuple[Path, Clock]]:
+def _run_folder(
+    asked: Learning, out: Path, overwrite: bool, resume: bool = False
+) -> Iterator[tuple[Path, Clock]]:
     resolve(asked.device)  # before any work
     clock = Clock()
     with (
-        runs.claim(out, overwrite) as folder,
+        runs.claim(out, overwrite, resume) as folder,
         watching(clock),
         watching(runs.Diary(folder / "metrics.jsonl")),
     ):
@@ -245,15 +228,3 @@ def _write(folder: Path, scores: dict[str, Any], outcome: Outcome, image_set: Im
     if outcome.scores and image_set.test is not None:
         showing.save_mistakes(folder, outcome.scores[0].mistakes, image_set)
     page.write(showing.findings_of(folder), folder / showing.PAGE)
-
-
-def _check_same_classes(model: Model, image_set: ImageSet) -> None:
-    if image_set.class_names != model.class_names:
-        raise DataError(
-            f"the model knows the classes {_some(model.class_names)}, and {image_set.name} has "
-            f"{_some(image_set.class_names)}: evaluate on a source with the same classes in order"
-        )
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:4]) + (f", ... ({len(names)} in all)" if len(names) > 4 else "")

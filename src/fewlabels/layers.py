@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from fewlabels.graph_files import register
 
@@ -121,11 +122,18 @@ class PatchEncoder(nn.Module):
             (side - self.patch_size) // self.stride + 1 for side in maps_NCHW.shape[2:]
         )
         block = max(1, BLOCK_VALUES // max(1, rows * columns * self.n_filters))
-        encoded = [
-            torch.cat([self._encode(maps, group) for group in range(self.groups)], dim=1)
-            for maps in maps_NCHW.split(block)
-        ]
+        if torch.is_grad_enabled() and maps_NCHW.requires_grad:
+            # answers at every place are made again on the way back: kept, they would fill gigabytes
+            encoded = [
+                checkpoint(self._encode_groups, maps, use_reentrant=False)
+                for maps in maps_NCHW.split(block)
+            ]
+        else:
+            encoded = [self._encode_groups(maps) for maps in maps_NCHW.split(block)]
         return torch.cat(encoded)
+
+    def _encode_groups(self, maps_NCHW: Tensor) -> Tensor:
+        return torch.cat([self._encode(maps_NCHW, group) for group in range(self.groups)], dim=1)
 
     def _encode(self, maps_NCHW: Tensor, group: int) -> Tensor:
         """Answers of one group for one block of images, pooled: (N, K, rows, columns)."""
@@ -161,9 +169,12 @@ class PatchEncoder(nn.Module):
             cosines_BK = self._product(F.normalize(whitened_BE, dim=1), directions_KE, 1.0, added_K)
             return cosines_BK.relu_() if self.activation == "soft-threshold" else cosines_BK.abs_()
         distances_BK = self._product(whitened_BE, centroids_KE, -2.0, centroids_KE.square().sum(1))
-        distances_BK.add_(whitened_BE.square().sum(1, keepdim=True)).clamp_(min=0).sqrt_()
+        learning = distances_BK.requires_grad
+        # the root has no slope at 0, where a patch is a centroid
+        least = torch.finfo(distances_BK.dtype).tiny if learning else 0
+        distances_BK.add_(whitened_BE.square().sum(1, keepdim=True)).clamp_(min=least).sqrt_()
         mean_B1 = distances_BK.mean(1, keepdim=True)
-        return torch.sub(mean_B1, distances_BK, out=distances_BK).relu_()
+        return torch.sub(mean_B1, distances_BK, out=None if learning else distances_BK).relu_()
 
     def _product(
         self, whitened_BE: Tensor, centroids_KE: Tensor, factor: float, added_K: Tensor

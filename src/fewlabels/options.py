@@ -1,5 +1,6 @@
 """What a person may ask for on the command line, in one place; nothing here loads torch."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -12,6 +13,8 @@ NotNegative = validators.Number(gte=0)
 Positive = validators.Number(gte=1)
 Seed = validators.Number(gte=0, lte=2**32 - 1)  # scikit-learn takes no other
 MOST_FOLDS = 10_000
+NUMBER = r"([0-9]+(?:\.[0-9]+)?)"
+DURATION = re.compile(rf"(?:{NUMBER}h)?(?:{NUMBER}m)?(?:{NUMBER}s?)?", re.ASCII)
 
 Json = Annotated[
     bool,
@@ -75,6 +78,19 @@ def settings_of(pairs: Sequence[str]) -> dict[str, str]:
             raise ConfigError(f"--set takes NAME=VALUE, such as filters.patch_size=8; got {pair!r}")
         settings[name.strip()] = value.strip()
     return settings
+
+
+def seconds_of(text: str) -> float:
+    """`10m` -> 600.0; `1h30m` -> 5400.0; `90s` or `90` -> 90.0.
+
+    Raises ConfigError for anything else, and for no time at all.
+    """
+    found = DURATION.fullmatch(text.strip().lower())
+    parts = [float(part or 0) for part in found.groups()] if found else []
+    if not any(parts):
+        raise ConfigError(f"--budget is a time such as 10m, 90s or 1h30m; got {text!r}")
+    hours, minutes, seconds = parts
+    return 3600 * hours + 60 * minutes + seconds
 
 
 def fold_numbers(text: str) -> tuple[int, ...] | None:

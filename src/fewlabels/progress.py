@@ -6,7 +6,7 @@ watching. The watcher is set for a block of code with `watching`, so libraries s
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol
@@ -17,6 +17,8 @@ class Watcher(Protocol):
 
     def started(self, stage: str, total: int | None, unit: str) -> None: ...
     def advanced(self, stage: str, count: int) -> None: ...
+    def stands(self, stage: str, facts: Mapping[str, float]) -> None: ...
+    def noted(self, stage: str, facts: Mapping[str, float]) -> None: ...
     def ended(self, stage: str, seconds: float) -> None: ...
     def said(self, message: str) -> None: ...
 
@@ -58,6 +60,18 @@ def stage(name: str, total: int | None = None, unit: str = "") -> Iterator[Calla
             watcher.ended(name, seconds)
 
 
+def stand(stage: str, **facts: float) -> None:
+    """Show how a running stage stands (its loss, say) for the moment."""
+    for watcher in _watchers.get():
+        watcher.stands(stage, facts)
+
+
+def note(stage: str, **facts: float) -> None:
+    """Tell what was measured in a running stage: worth a line in `metrics.jsonl`."""
+    for watcher in _watchers.get():
+        watcher.noted(stage, facts)
+
+
 def say(message: str) -> None:
     """Tell whoever watches one sentence that a person should read (a skipped file, say)."""
     for watcher in _watchers.get():
@@ -74,6 +88,10 @@ class Clock:
         self.seconds.setdefault(stage, 0.0)
 
     def advanced(self, stage: str, count: int) -> None: ...
+
+    def stands(self, stage: str, facts: Mapping[str, float]) -> None: ...
+
+    def noted(self, stage: str, facts: Mapping[str, float]) -> None: ...
 
     def ended(self, stage: str, seconds: float) -> None:
         self.seconds[stage] += seconds

@@ -2,11 +2,14 @@
 
     config.toml          every setting, the seed, versions, the command
     graph.json, weights.safetensors, head.safetensors, mistakes.safetensors
-    metrics.jsonl        a line per stage
+    metrics.jsonl        a line per epoch and per stage
     scores.json, report.html
+    trace.svg, trace.json   where `fewlabels trace` was asked
+    checkpoints/         where its trainings stood last
 
-The folder is made under another name beside its own and renamed when it is complete, so a run
-that is interrupted or fails leaves what was there as it was.
+The folder is made as `RUN.unfinished` and renamed when it is complete, so a run that is interrupted
+or fails leaves what was there as it was. Where a training has left a checkpoint, so does the
+unfinished folder, for `--resume`.
 """
 
 import json
@@ -24,46 +27,56 @@ from uuid import uuid4
 
 import tomli_w
 
+from fewlabels import unfinished
 from fewlabels.errors import CheckpointError, ConfigError, FewlabelsError
 from fewlabels.whole_files import FULL, is_full, write_file
 
 CONFIG = "config.toml"
 OURS = frozenset(
     f"{CONFIG} graph.json weights.safetensors head.safetensors mistakes.safetensors "
-    "metrics.jsonl scores.json report.html".split()
-)
+    "metrics.jsonl scores.json report.html trace.svg trace.json".split()
+) | {unfinished.CHECKPOINTS, unfinished.MARKER}
 
 
 @contextmanager
-def claim(out: str | Path, overwrite: bool = False) -> Iterator[Path]:
-    """A folder to write a run into; it becomes `out` at the end of the block, or vanishes.
+def claim(out: str | Path, overwrite: bool = False, resume: bool = False) -> Iterator[Path]:
+    """A folder to write a run into; it becomes `out` at the end of the block.
+
+    A block that fails leaves nothing, or `RUN.unfinished` where there are checkpoints in it.
 
     Parameters
     ----------
-    overwrite : replace `out` where it holds a run; anything else is never replaced
+    overwrite : replace `out` where it holds a run; anything else is never replaced. Without
+        `resume`, the checkpoints of an unfinished run are dropped too
+    resume : keep the checkpoints of an unfinished run; all else is made anew
 
-    Raises CheckpointError where `out` holds another run, or the disk fills up; ConfigError where
-    `out` holds something else or cannot be made. In each case `out` is as it was.
+    Raises CheckpointError where `out` holds another run, or an unfinished one that is not resumed,
+    or another process is writing it, or the disk fills up; ConfigError where `out` holds something
+    else or cannot be made. In each case `out` is as it was.
     """
     final = Path(out).resolve()
     _check_free(final, overwrite)
+    working = unfinished.place_of(final)
+    unfinished.check_ours(working)
     # a number of its own, not the process's: two containers on one disk may both be process 7
-    own = uuid4().hex[:8]
-    partial = final.with_name(f".{final.name}.partial-{own}")
-    replaced = final.with_name(f".{final.name}.replaced-{own}")
-    _make(partial)
-    try:
-        with disk_full_is_said(final):
-            yield partial
-            _check_free(final, overwrite)  # another run may have ended meanwhile
-            if final.exists():
-                final.rename(replaced)
-            partial.rename(final)
-    finally:
-        if replaced.exists() and not final.exists():
-            replaced.rename(final)
-        for leftover in (partial, replaced):
-            shutil.rmtree(leftover, ignore_errors=True)
+    replaced = final.with_name(f".{final.name}.replaced-{uuid4().hex[:8]}")
+    _make(working)
+    with unfinished.held(working):
+        unfinished.clear(working, overwrite=overwrite, resume=resume)
+        try:
+            with disk_full_is_said(final):
+                yield working
+                _check_free(final, overwrite)  # somebody may have put something there meanwhile
+                if final.exists():
+                    final.rename(replaced)
+                working.rename(final)
+                (final / unfinished.MARKER).unlink()
+        finally:
+            if replaced.exists() and not final.exists():
+                replaced.rename(final)
+            shutil.rmtree(replaced, ignore_errors=True)
+            if not unfinished.has_checkpoints(working):
+                shutil.rmtree(working, ignore_errors=True)
 
 
 def _check_free(folder: Path, overwrite: bool) -> None:
@@ -88,7 +101,7 @@ def _check_free(folder: Path, overwrite: bool) -> None:
 
 def _make(folder: Path) -> None:
     try:
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         if error.errno in FULL:
             raise _full(folder.parent) from error
@@ -171,7 +184,7 @@ def _one_line(error: Exception) -> str:
 
 
 class Diary:
-    """A watcher that writes a line per finished stage into `metrics.jsonl`."""
+    """A watcher that writes a line per note and per finished stage into `metrics.jsonl`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -184,7 +197,16 @@ class Diary:
         self.counts[stage] = self.counts.get(stage, 0) + count
 
     def ended(self, stage: str, seconds: float) -> None:
-        line = {"stage": stage, "seconds": round(seconds, 4), "count": self.counts.get(stage, 0)}
+        self._write(
+            {"stage": stage, "seconds": round(seconds, 4), "count": self.counts.get(stage, 0)}
+        )
+
+    def stands(self, stage: str, facts: Mapping[str, float]) -> None: ...
+
+    def noted(self, stage: str, facts: Mapping[str, float]) -> None:
+        self._write({"stage": stage, **facts})
+
+    def _write(self, line: Mapping[str, Any]) -> None:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 

@@ -31,10 +31,12 @@ class Lines:
     def __init__(self, stream: TextIO, quiet: float = QUIET, every: float = EVERY) -> None:
         self.stream, self.quiet, self.every = stream, quiet, every
         self.running: dict[str, list[Any]] = {}  # name -> [done, total, unit]
+        self.facts: dict[str, dict[str, float]] = {}  # name -> what the stage told of itself
         self.last = time.monotonic()
 
     def started(self, stage: str, total: int | None, unit: str) -> None:
         self.running[stage] = [0, total, unit]
+        self.facts[stage] = {}
 
     def advanced(self, stage: str, count: int) -> None:
         state = self.running[stage]
@@ -42,7 +44,12 @@ class Lines:
         now = time.monotonic()
         if now - self.last >= self.every:
             self.last = now
-            self._line(f"{stage}: {amount(*state)}")
+            self._line(f"{stage}: {amount(*state)}{self._told(stage)}")
+
+    def stands(self, stage: str, facts: Mapping[str, float]) -> None:
+        self.facts[stage].update(facts)
+
+    noted = stands
 
     def ended(self, stage: str, seconds: float) -> None:
         done, _, unit = self.running.pop(stage)
@@ -50,10 +57,14 @@ class Lines:
         if seconds >= self.quiet and len(self.running) < 2:
             self.last = time.monotonic()
             counted = f"{amount(done, None, unit)} in " if done else ""
-            self._line(f"{stage}: {counted}{seconds:.1f} s")
+            self._line(f"{stage}: {counted}{seconds:.1f} s{self._told(stage)}")
 
     def said(self, message: str) -> None:
         self._line(message)
+
+    def _told(self, stage: str) -> str:
+        text = facts_text(self.facts[stage])
+        return f", {text}" if text else ""
 
     def _line(self, text: str) -> None:
         print(text, file=self.stream, flush=True)
@@ -63,6 +74,35 @@ def amount(done: int, total: int | None, unit: str) -> str:
     """(1200, 4000, "images") -> "1,200 of 4,000 images"."""
     of = "" if total is None else f" of {total:,}"
     return f"{done:,}{of} {unit}".rstrip()
+
+
+def facts_text(facts: Mapping[str, float]) -> str:
+    """(loss=1.2, accuracy=0.7, seconds_left=90) -> "loss 1.200, accuracy 70.00 %, 1:30 left".
+
+    Facts of other names are for `metrics.jsonl` alone.
+    """
+    parts = []
+    for name, value in facts.items():
+        if name == "loss":
+            parts.append(f"loss {value:.3f}")
+        elif name.startswith("accuracy"):
+            parts.append(f"{name.replace('_', ' ')} {percent(value)}")
+        elif name == "seconds_left" and value > 0:
+            parts.append(f"{clock(value)} left")
+    return ", ".join(parts)
+
+
+def short(facts: Mapping[str, float]) -> dict[str, float]:
+    """The loss and one accuracy, the plainest name, so that a bar fits its line."""
+    plainest = sorted((name for name in facts if name.startswith("accuracy")), key=len)[:1]
+    return {name: value for name, value in facts.items() if name in ("loss", *plainest)}
+
+
+def clock(seconds: float) -> str:
+    """(75.2) -> "1:15"; (3675) -> "1:01:15"."""
+    minutes, left = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
 
 
 class Bars:
@@ -79,34 +119,49 @@ class Bars:
             TimeElapsedColumn,
             TimeRemainingColumn,
         )
+        from rich.table import Column
 
         self.progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=30),
+            # gives way where the line is full
+            BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=6)),
             MofNCompleteColumn(),
             TextColumn("{task.fields[unit]}", markup=False),
+            TextColumn("{task.fields[told]}", markup=False),
             TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            TimeRemainingColumn(),  # what `seconds_left` tells where lines are printed
             console=Console(file=stream),
             transient=True,
+            expand=True,
         )
         self.running: dict[str, list[Any]] = {}  # name -> [task, done, unit]
+        self.facts: dict[str, dict[str, float]] = {}
 
     def started(self, stage: str, total: int | None, unit: str) -> None:
-        self.running[stage] = [self.progress.add_task(stage, total=total, unit=unit), 0, unit]
+        task = self.progress.add_task(stage, total=total, unit=unit, told="")
+        self.running[stage] = [task, 0, unit]
+        self.facts[stage] = {}
 
     def advanced(self, stage: str, count: int) -> None:
         state = self.running[stage]
         state[1] += count
         self.progress.advance(state[0], count)
 
+    def stands(self, stage: str, facts: Mapping[str, float]) -> None:
+        self.facts[stage].update(facts)
+        self.progress.update(self.running[stage][0], told=facts_text(short(self.facts[stage])))
+
+    noted = stands
+
     def ended(self, stage: str, seconds: float) -> None:
         task, done, unit = self.running.pop(stage)
         self.progress.remove_task(task)
         if seconds >= QUIET:
             counted = f"  {amount(done, None, unit)}" if done else ""
-            self._line(f"  {stage}{counted}  {seconds:.1f} s")
+            self.facts[stage].pop("seconds_left", None)
+            told = facts_text(self.facts[stage])
+            self._line(f"  {stage}{counted}  {seconds:.1f} s" + (f"  {told}" if told else ""))
 
     def said(self, message: str) -> None:
         self._line(f"  {message}")

@@ -1,0 +1,86 @@
+"""Which images a training takes in which order, batch after batch.
+
+Shapes: N images of a batch.
+"""
+
+from collections.abc import Generator, Iterator
+from itertools import count
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fewlabels.threads import in_threads
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+Batch = tuple[Tensor, ...]
+
+
+class Examples(Protocol):
+    """What a network learns from. On a GPU, batches are made ahead in a thread of their own."""
+
+    def __len__(self) -> int:
+        """How many images an epoch shows."""
+
+    def batch(self, indices_N: np.ndarray, epoch: int) -> Batch:
+        """The images of these numbers, as the epoch shows them: a function of both alone.
+
+        Parameters
+        ----------
+        indices_N : int64 array of numbers below `len`, the share of this process
+
+        Returns
+        -------
+        tensors that begin with N; for the usual step (images, labels): float (N, C, H, W), and
+        int64 (N,) or the parts of the classes, float (N, L)
+        """
+
+
+def epoch_order(n_examples: int, seed: int, epoch: int) -> np.ndarray:
+    """The numbers 0 to n - 1 in the order of that epoch."""
+    return np.random.default_rng([seed, epoch]).permutation(n_examples)
+
+
+def batches(
+    examples: Examples, size: int, *, seed: int, first_step: int, fabric: "Fabric"
+) -> Generator[tuple[Batch, float], None, None]:
+    """Batches from `first_step` on without end, on the device, each with the weight of its share.
+
+    An epoch is as many whole batches as there are; the images left over are others every time.
+
+    Parameters
+    ----------
+    size : images of a batch over all processes; this process makes its share of them alone
+    """
+    places = _places(len(examples), size, seed, first_step, fabric.global_rank, fabric.world_size)
+
+    def load(place: tuple[int, np.ndarray]) -> Batch:
+        return tuple(examples.batch(place[1], place[0]))
+
+    if fabric.device.type == "cpu":  # which has no time to spare beside the network
+        loaded: Iterator[tuple[tuple[int, np.ndarray], Batch]]
+        loaded = ((place, load(place)) for place in places)
+    else:
+        loaded = in_threads(load, places, n_threads=1)
+    for (_, share), batch in loaded:
+        moved = [fabric.to_device(tensor) for tensor in batch]
+        yield tuple(map(_channels_last, moved)), len(share) * fabric.world_size / size
+
+
+def _places(
+    n_examples: int, size: int, seed: int, first_step: int, rank: int, n_processes: int
+) -> Iterator[tuple[int, np.ndarray]]:
+    """The epoch of each step, and the images that this process takes."""
+    known, order = -1, np.empty(0, np.int64)
+    for step in count(first_step):
+        epoch, position = divmod(step, n_examples // size)
+        if epoch != known:
+            known, order = epoch, epoch_order(n_examples, seed, epoch)
+        yield epoch, order[position * size :][:size][rank::n_processes]
+
+
+def _channels_last(tensor: Tensor) -> Tensor:
+    return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor

@@ -1,0 +1,88 @@
+"""One process or several: `torchrun` starts them, Lightning Fabric joins them.
+
+    torchrun --nproc-per-node 2 my_training.py
+
+Every process runs the same code on its own share of each batch; gradients are averaged.
+"""
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}
+
+
+def join(device: str, precision: str) -> "Fabric":
+    """This process among those that `torchrun` started; alone where it did not.
+
+    Parameters
+    ----------
+    device : "cpu" or "cuda"; precision : "fp32" or "bf16" (weights stay float32)
+    """
+    # Fabric takes as long to import as torch, and what learns without gradients does without
+    from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments import LightningEnvironment
+
+    with _quiet():
+        if "TORCHELASTIC_RUN_ID" in os.environ:
+            fabric = Fabric(
+                accelerator=device,
+                devices=int(os.environ["LOCAL_WORLD_SIZE"]),
+                num_nodes=int(os.environ["GROUP_WORLD_SIZE"]),
+                strategy="ddp",
+                precision=PRECISIONS[precision],  # type: ignore[arg-type]
+            )
+        else:
+            fabric = Fabric(
+                accelerator=device,
+                devices=1,
+                precision=PRECISIONS[precision],  # type: ignore[arg-type]
+                # said, else the variables of a batch system that started this process confuse it
+                plugins=LightningEnvironment(),
+            )
+        fabric.launch()
+    return fabric
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Fabric says in the log what this package says itself, or what nobody asked."""
+    log = logging.getLogger("lightning_fabric")
+    level = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
+def largest(fabric: "Fabric", values: Sequence[float]) -> list[float]:
+    """The largest of each value over all processes, the same for all of them."""
+    return _reduced(fabric, values, "max")
+
+
+def mean(fabric: "Fabric", values: Sequence[float]) -> list[float]:
+    """The mean of each value over all processes."""
+    return _reduced(fabric, values, "mean")
+
+
+def _reduced(fabric: "Fabric", values: Sequence[float], how: str) -> list[float]:
+    if fabric.world_size == 1:
+        return list(values)
+    tensor = torch.tensor(values, dtype=torch.float64, device=fabric.device)
+    return torch.as_tensor(fabric.all_reduce(tensor, reduce_op=how)).tolist()
+
+
+@torch.no_grad()
+def same_everywhere(fabric: "Fabric", module: torch.nn.Module) -> None:
+    """Give every process the weights and statistics of the first one."""
+    if fabric.world_size > 1:
+        for value in [*module.parameters(), *module.buffers()]:
+            torch.distributed.broadcast(value.data, 0)

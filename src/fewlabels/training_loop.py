@@ -1,0 +1,264 @@
+"""The steps of a training, one after another: `training.train` sets them up."""
+
+import math
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fewlabels import checkpoints, optimizers, processes
+from fewlabels.averaging import Averaged
+from fewlabels.batches import Batch, Examples, batches
+from fewlabels.errors import ConfigError
+from fewlabels.graph import Graph
+from fewlabels.interrupts import noticed
+from fewlabels.progress import note, stage, stand
+from fewlabels.training_config import TrainingConfig, rate_factor
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+STAGE = "training"
+DIVERGED = 10  # times the first loss (at least 1): no rate that learns goes there
+MEASURING = 0.05  # of a budget of time: the part that measuring after epochs may take
+KEPT = ("history", "sums", "n_summed", "first_loss", "recent_loss")  # in a checkpoint
+
+now = time.monotonic
+
+# from the network and a batch: the loss, and facts whose mean over an epoch is worth knowing
+Step = Callable[[nn.Module, Batch], tuple[Tensor, Mapping[str, Tensor]]]
+Measure = Callable[[Graph], Mapping[str, float]]
+
+
+@dataclass(kw_only=True, eq=False)
+class Loop:
+    """A training under way; see `training.train`.
+
+    size : images of a whole batch, of which this process takes its share
+    began : `now()` at the start; before : seconds that earlier, interrupted trainings took
+    """
+
+    graph: Graph
+    averaged: Averaged | None
+    optimizers: list[torch.optim.Optimizer]
+    examples: Examples
+    config: TrainingConfig
+    fabric: "Fabric"
+    learn: Step
+    measure: Measure | None
+    size: int
+    seed: int
+    budget: float | None
+    folder: Path | None
+    made_by: Mapping[str, Any]
+    began: float
+    before: float = 0.0
+    step: int = 0
+    saved_step: int | None = None
+    history: list[dict[str, float]] = field(default_factory=list)
+    sums: dict[str, float] = field(default_factory=dict)
+    n_summed: int = 0
+    first_loss: float | None = None
+    recent_loss: float = 0.0
+    measuring: float = 0.0  # seconds
+    n_measured: int = 0
+
+    def __post_init__(self) -> None:
+        self.per_epoch = len(self.examples) // self.size
+        self.total = None if self.budget else self.per_epoch * self.config.epochs
+        self.network = self.fabric.setup_module(self.graph)
+        self.saved_at = now()
+
+    def restore(self, checkpoint: checkpoints.Checkpoint, path: Path) -> None:
+        """Stand where the checkpoint stood.
+
+        Raises CheckpointError where it does not fit.
+        """
+        tensors = checkpoint.tensors
+        checkpoints.put_back(tensors, self.graph, self.averaged, self.optimizers, path)
+        self.step, self.before = checkpoint.step, checkpoint.seconds
+        self.saved_step = self.step
+        for name in KEPT:
+            setattr(self, name, checkpoint.facts[name])
+
+    def run(self) -> None:
+        """Learn until the epochs or the budget are through.
+
+        Raises
+        ------
+        ConfigError : the loss is not finite or far over the first, or the budget is too short
+        KeyboardInterrupt : Ctrl-C or SIGTERM came; a checkpoint is written where there is a folder
+        """
+        for record in self.history:
+            note(STAGE, **record)
+        self.network.train()
+        (elapsed,) = processes.largest(self.fabric, [self._elapsed()])
+        total, unit = (100, "%") if self.budget else (self.total, "steps")
+        with (
+            noticed() as asked,
+            stage(STAGE, total, unit) as advance,
+            closing(self._batches()) as coming,
+        ):
+            advance(shown := self._shown(elapsed))
+            while not self._is_done(elapsed):
+                self._learn(*next(coming))
+                elapsed, stop = processes.largest(self.fabric, [self._elapsed(), float(asked())])
+                self._show(elapsed)
+                advance(self._shown(elapsed) - shown)
+                shown = self._shown(elapsed)
+                self._after(elapsed, bool(stop))
+
+    def _batches(self) -> Generator[tuple[Batch, float], None, None]:
+        return batches(
+            self.examples, self.size, seed=self.seed, first_step=self.step, fabric=self.fabric
+        )
+
+    def _elapsed(self) -> float:
+        return self.before + now() - self.began
+
+    def _is_done(self, elapsed: float) -> bool:
+        return elapsed >= self.budget if self.budget else self.step >= (self.total or 0)
+
+    def _progress(self) -> float:
+        """In [0, 1]; of steps, where the middle of this one lies."""
+        if self.budget:
+            (elapsed,) = processes.largest(self.fabric, [self._elapsed()])
+            return min(1.0, elapsed / self.budget)
+        return (self.step + 0.5) / (self.total or 1)
+
+    def _shown(self, elapsed: float) -> int:
+        return min(100, int(100 * elapsed / self.budget)) if self.budget else self.step
+
+    def _show(self, elapsed: float) -> None:
+        if self.budget:
+            left = self.budget - elapsed
+        else:
+            left = elapsed / self.step * ((self.total or 0) - self.step)
+        stand(STAGE, loss=self.recent_loss, seconds_left=left)
+
+    def _learn(self, batch: Batch, weight: float) -> None:
+        """One step; nothing has changed yet where the loss tells that it went wrong."""
+        self._seed_step()
+        self.factor = rate_factor(self._progress(), self.config)
+        optimizers.set_rates(self.optimizers, self.factor)
+        loss, facts = self.learn(self.network, batch)
+        value = loss.item()
+        (unsound,) = processes.largest(self.fabric, [float(not self._is_sound(value))])
+        if unsound:
+            raise self._diverged(f"the loss is {value:.4g}")
+        self.fabric.backward(loss * weight)
+        if self.config.clip:
+            torch.nn.utils.clip_grad_norm_(self.graph.parameters(), self.config.clip)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        if self.averaged is not None:
+            self.averaged.update(self.step)
+        self.step += 1
+        for name, fact in {"loss": loss, **facts}.items():
+            self.sums[name] = self.sums.get(name, 0.0) + float(torch.as_tensor(fact).detach())
+        self.n_summed += 1
+
+    def _seed_step(self) -> None:
+        """Dropout and its like draw from torch's own generators, which `train` puts back."""
+        state = np.random.SeedSequence([self.seed, self.step, self.fabric.global_rank])
+        seed = int(state.generate_state(1, np.uint64)[0])
+        torch.default_generator.manual_seed(seed)
+        if self.fabric.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+
+    def _is_sound(self, loss: float) -> bool:
+        if not math.isfinite(loss):
+            return False
+        if self.first_loss is None:
+            self.first_loss = self.recent_loss = loss
+        self.recent_loss += 0.1 * (loss - self.recent_loss)
+        return self.recent_loss <= DIVERGED * max(self.first_loss, 1.0)
+
+    def _diverged(self, what: str) -> ConfigError:
+        of = f" of {self.total}" if self.total else ""
+        kept = ""
+        if self.saved_step is not None:
+            kept = f"; the checkpoint of step {self.saved_step} is still in {self.folder}"
+        return ConfigError(
+            f"the training diverged: {what} at step {self.step + 1}{of}: lower "
+            f"training.learning_rate (now {self.config.learning_rate:g}) or "
+            f"training.head_learning_rate (now {self.config.head_learning_rate:g}){kept}"
+        )
+
+    def _after(self, elapsed: float, stop: bool) -> None:
+        """What is due between two steps: measuring, saving, stopping."""
+        done = self._is_done(elapsed)
+        if self.budget and self.step == 1 and elapsed > self.budget:
+            raise ConfigError(
+                f"the budget of {self.budget:.3g} s is too short for one step: the first, of "
+                f"{self.size} images, was done after {elapsed:.3g} s: give a longer --budget, or "
+                "a smaller training.batch_size"
+            )
+        if done and not checkpoints.all_finite(self.graph):
+            raise self._diverged("a weight is not finite")
+        if done or self.step % self.per_epoch == 0:
+            self._close_epoch(elapsed, done)
+        if done or stop or now() - self.saved_at >= 60 * self.config.checkpoint_minutes:
+            self._save(elapsed)
+        if stop:
+            self._say_stopped()
+
+    def _say_stopped(self) -> None:
+        saved = "no checkpoint is kept"
+        if self.saved_step is not None:
+            saved = f"step {self.saved_step} is saved: go on with --resume"
+        raise KeyboardInterrupt(f"the training stopped after step {self.step}, {saved}")
+
+    def _close_epoch(self, elapsed: float, done: bool) -> None:
+        names = list(self.sums)
+        means = processes.mean(self.fabric, [self.sums[name] / self.n_summed for name in names])
+        record = {
+            "epoch": round(self.step / self.per_epoch, 3),
+            "step": self.step,
+            "seconds": round(elapsed, 3),
+            "learning_rate": self.config.learning_rate * self.factor,
+            **dict(zip(names, means, strict=True)),
+        }
+        record |= self.fabric.broadcast(self._measured(elapsed, done))
+        self.sums, self.n_summed = {}, 0
+        self.history.append(record)
+        note(STAGE, **record)
+
+    def _measured(self, elapsed: float, done: bool) -> dict[str, float]:
+        """What the first process measures; {} where it takes too much of a budget."""
+        if self.measure is None or not self.fabric.is_global_zero:
+            return {}
+        next_one = self.measuring / max(1, self.n_measured)
+        if self.budget and not done and self.measuring + next_one > MEASURING * elapsed:
+            return {}
+        start = now()
+        graph = self.graph if self.averaged is None else self.averaged.graph
+        with torch.no_grad(), self.fabric.autocast():
+            measured = self.measure(graph.eval())
+        self.network.train()
+        self.measuring += now() - start
+        self.n_measured += 1
+        return {name: float(value) for name, value in measured.items()}
+
+    def _save(self, elapsed: float) -> None:
+        """Write a checkpoint; weights that are not finite leave the last good one where it is."""
+        self.saved_at = now()
+        if self.folder is None or not checkpoints.all_finite(self.graph):
+            return
+        if self.fabric.is_global_zero:
+            checkpoint = checkpoints.Checkpoint(
+                tensors=checkpoints.gather(self.graph, self.averaged, self.optimizers),
+                made_by=self.made_by,
+                step=self.step,
+                seconds=elapsed,
+                facts={name: getattr(self, name) for name in KEPT},
+            )
+            checkpoints.save(checkpoint, self.folder)
+        self.saved_step = self.step

@@ -1,0 +1,78 @@
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fewlabels.batches import batches, epoch_order
+
+
+class Numbers:
+    """Each image is its own number; the label is the epoch."""
+
+    def __init__(self, n_images: int) -> None:
+        self.n_images = n_images
+        self.threads: set[int] = set()
+
+    def __len__(self) -> int:
+        return self.n_images
+
+    def batch(self, indices_N: np.ndarray, epoch: int):
+        self.threads.add(threading.get_ident())
+        images = torch.from_numpy(indices_N).float()[:, None, None, None].expand(-1, 3, 2, 2)
+        return images, torch.full((len(indices_N),), epoch)
+
+
+def process(rank: int = 0, n_processes: int = 1, device: str = "cpu"):
+    return SimpleNamespace(
+        global_rank=rank,
+        world_size=n_processes,
+        device=SimpleNamespace(type=device),
+        to_device=lambda tensor: tensor,
+    )
+
+
+def numbers(batch) -> list[int]:
+    (images, _), _ = batch
+    return images[:, 0, 0, 0].int().tolist()
+
+
+@given(st.integers(1, 4), st.integers(4, 9), st.integers(9, 30), st.integers(0, 8))
+def test_the_shares_of_all_processes_are_the_batch(n_processes, size, n_images, first_step):
+    made = [
+        batches(Numbers(n_images), size, seed=3, first_step=first_step, fabric=process(rank, n))
+        for n in (n_processes,)
+        for rank in range(n)
+    ]
+
+    for step in range(first_step, first_step + 4):
+        epoch, position = divmod(step, n_images // size)
+        shares = [next(one) for one in made]
+        expected = epoch_order(n_images, 3, epoch)[position * size : position * size + size]
+        assert sorted(expected) == sorted(i for share in shares for i in numbers(share))
+        assert {epoch} == {int(e) for (_, epochs), _ in shares for e in epochs}
+        # the mean over processes, each share weighted, is the mean over the batch
+        for (images, _), weight in shares:
+            assert weight / n_processes == pytest.approx(len(images) / size)
+
+
+def test_images_lie_channels_last():
+    ((images, _), _) = next(batches(Numbers(8), 4, seed=0, first_step=0, fabric=process()))
+
+    assert images.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_for_a_gpu_another_thread_makes_the_same_batches_ahead():
+    here, there = Numbers(20), Numbers(20)
+
+    made = batches(here, 4, seed=0, first_step=2, fabric=process())
+    ahead = batches(there, 4, seed=0, first_step=2, fabric=process(device="cuda"))
+    for _ in range(12):
+        assert numbers(next(made)) == numbers(next(ahead))
+    ahead.close()
+
+    assert {threading.get_ident()} == here.threads
+    assert 1 == len(there.threads - here.threads) == len(there.threads)

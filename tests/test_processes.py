@@ -1,0 +1,161 @@
+"""Two processes that `torchrun` starts learn what one does."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from fewlabels import checkpoints
+from fewlabels.errors import ConfigError
+from fewlabels.processes import join, largest, mean
+from fewlabels.training import TrainingConfig, train
+from small_training import MadeExamples, small_graph
+
+CONFIG = TrainingConfig(
+    # batches of 7 are shared 4 and 3
+    batch_size=7,
+    epochs=2,
+    learning_rate=0.1,
+    averaging=0.9,
+    weight_decay=1e-4,
+    checkpoint_minutes=1e-9,
+)
+
+
+def run(folder: Path, *, measure=None, resume: bool = False):
+    graph = small_graph(norm=False, dropout=0.0)
+    how = {"seed": 5, "precision": "fp32", "folder": folder, "resume": resume}
+    return graph, train(graph, MadeExamples(23), CONFIG, measure=measure, **how)
+
+
+def under_torchrun(code: str, *arguments: str) -> str:
+    paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    script = Path(arguments[0]) / "script.py"
+    script.write_text(code)
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, str(script), *arguments], env=environment, capture_output=True, text=True
+    )
+    assert 0 == done.returncode, done.stderr
+    return done.stdout
+
+
+SHARED = """
+import sys
+from pathlib import Path
+import torch
+import test_processes as t
+
+folder = Path(sys.argv[1])
+measure = lambda graph: {"rank": torch.distributed.get_rank()}
+graph, result = t.run(folder / "checkpoints", measure=measure)
+rank = torch.distributed.get_rank()
+torch.save(graph.state_dict(), folder / f"{rank}.pt")
+record = result.history[-1]
+sys.stdout.write(f"{rank} {result.steps} {record['loss']:.6f} {record['rank']:.0f}\\n")
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_does(tmp_path: Path):
+    one, result = run(tmp_path / "one")
+
+    said = under_torchrun(SHARED, str(tmp_path))
+
+    # the first process alone measures, and both know what it found
+    lines = sorted(line.split() for line in said.splitlines())
+    assert [["0", "6"], ["1", "6"]] == [line[:2] for line in lines]
+    assert ["0", "0"] == [line[3] for line in lines]
+    assert lines[0][2] == lines[1][2]
+    states = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+    for name, value in one.state_dict().items():
+        assert torch.equal(states[0][name], states[1][name])
+        torch.testing.assert_close(states[0][name], value, rtol=1e-4, atol=1e-5)
+    assert 6 == result.steps == checkpoints.load(tmp_path / "checkpoints").step
+
+
+RESUMED = """
+import sys
+from pathlib import Path
+import torch
+import test_processes as t
+
+class Breaking(t.MadeExamples):
+    calls = 0
+    def batch(self, indices_N, epoch):
+        self.calls += 1
+        if self.calls == 5:
+            raise KeyboardInterrupt
+        return super().batch(indices_N, epoch)
+
+folder = Path(sys.argv[1])
+whole, _ = t.run(folder / "whole")
+first = t.MadeExamples
+t.MadeExamples = Breaking
+try:
+    t.run(folder / "broken")
+except KeyboardInterrupt:
+    pass
+t.MadeExamples = first
+torch.distributed.barrier()
+assert 4 == t.checkpoints.load(folder / "broken").step
+resumed, _ = t.run(folder / "broken", resume=True)
+for name, value in whole.state_dict().items():
+    assert torch.equal(value, resumed.state_dict()[name]), name
+"""
+
+
+@pytest.mark.slow
+def test_several_processes_resume_bit_for_bit(tmp_path: Path):
+    under_torchrun(RESUMED, str(tmp_path))
+
+
+UNSOUND = """
+import sys
+from pathlib import Path
+import torch
+import test_processes as t
+
+class Unsound(t.MadeExamples):
+    def batch(self, indices_N, epoch):
+        images, labels = super().batch(indices_N, epoch)
+        return images * (torch.inf if torch.distributed.get_rank() == 1 else 1), labels
+
+t.MadeExamples = Unsound
+try:
+    t.run(Path(sys.argv[1]) / "checkpoints")
+except t.ConfigError as error:
+    sys.stdout.write(f"{'diverged' in str(error)}\\n")
+"""
+
+
+@pytest.mark.slow
+def test_all_processes_stop_where_one_diverges(tmp_path: Path):
+    assert ["True", "True"] == under_torchrun(UNSOUND, str(tmp_path)).split()
+
+
+def test_alone_every_value_is_its_own_largest_and_mean():
+    fabric = join("cpu", "fp32")
+
+    assert (1, [3.0, -1.0], [3.0, -1.0]) == (
+        fabric.world_size,
+        largest(fabric, [3.0, -1.0]),
+        mean(fabric, [3.0, -1.0]),
+    )
+
+
+def test_a_batch_smaller_than_the_processes_is_refused(monkeypatch):
+    class Two:
+        def __init__(self, fabric):
+            self.fabric = fabric
+
+        def __getattr__(self, name):
+            return 2 if name == "world_size" else getattr(self.fabric, name)
+
+    monkeypatch.setattr("fewlabels.processes.join", lambda *how: Two(join(*how)))
+    with pytest.raises(ConfigError, match="a batch of 1 images cannot be shared by 2 processes"):
+        train(small_graph(), MadeExamples(1), CONFIG, seed=0)
