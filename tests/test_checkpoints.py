@@ -1,12 +1,13 @@
 import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
 
-from fewlabels import checkpoints, graph_files
+from fewlabels import checkpoints
 from fewlabels.checkpoints import FILE, Checkpoint, gather, load, put_back, save
 from fewlabels.errors import CheckpointError
 from fewlabels.optimizers import build
@@ -46,7 +47,7 @@ def test_the_last_good_one_stays_until_the_next_is_whole(tmp_path: Path, monkeyp
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(graph_files.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(CheckpointError, match=r"no space is left .*nothing was changed"):
         save(a_checkpoint(4), tmp_path)
 

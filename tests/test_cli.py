@@ -158,6 +158,26 @@ def test_score_gives_the_mean_over_folds_and_each_fold(tiny_folder: Path, tmp_pa
     assert 0 == main(["report", str(out)])
 
 
+def test_scoring_drawn_labels_is_the_mean_of_five_draws(tiny_folder: Path, tmp_path: Path, capsys):
+    settings = ("--labels", "20", "--seed", "2", *FAST_SETTINGS)
+
+    assert 0 == main(["score", str(tiny_folder), "--out", str(tmp_path / "five"), *settings])
+    said = capsys.readouterr().err
+    scores = json.loads((tmp_path / "five" / "scores.json").read_text())
+    one = answer(capsys, "score", tiny_folder, "--folds", "1", "--out", tmp_path / "one", *settings)
+
+    assert "the mean of 5 draws, with seeds 2 to 6 (--folds 0 for one)" in said
+    assert ("labels-20", [0, 1, 2, 3, 4]) == (
+        scores["protocol"],
+        [fold["fold"] for fold in scores["folds"]],
+    )
+    assert one["confusion"] == scores["folds"][1]["confusion"]
+    assert one["accuracy_std"] is None
+    assert scores["accuracy_std"] == pytest.approx(
+        np.std([fold["accuracy"] for fold in scores["folds"]], ddof=1)
+    )
+
+
 def test_a_fold_in_fit_is_the_same_as_that_fold_in_score(tiny_folder: Path, tmp_path: Path, capsys):
     settings = ("--fold", "2", "--out", tmp_path / "fit", *FAST_SETTINGS)
     alone = answer(capsys, "fit", tiny_folder, *settings)

@@ -14,9 +14,9 @@ import pytest
 import fewlabels
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "progress", "threads", "precision", "interrupts"),
+    ("errors", "progress", "threads", "precision", "interrupts", "whole_files"),
     (
-        "images",
+        "images joined",
         "graph graph_backward graph_checks graph_files graph_plans module_kinds drawing",
         "augment resampling colours draws",
         "kmeans",
@@ -49,7 +49,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "jobs",
         "tracing trace_job trace_losses trace_pictures",
     ),
-    ("terminal", "__init__", "demo", "cli", "__main__"),
+    ("terminal", "streams", "__init__", "demo", "cli", "__main__"),
 )
 ROOMS = [(room, layer) for layer, rooms in enumerate(LAYERS) for room in rooms]
 MAX_LINES = 300

@@ -147,7 +147,11 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("[run]\nseed = 0", "tells of no model"), ("= broken", "cannot be read")],
+    [
+        ("[run]\nseed = 0", "is of `fewlabels score`, which keeps no model"),
+        ("[model]\nimage_size = 3", "holds no model that can be read"),
+        ("= broken", "cannot be read"),
+    ],
 )
 def test_a_config_that_tells_of_no_model_is_refused(tmp_path: Path, content: str, message: str):
     (tmp_path / "config.toml").write_text(content)

@@ -27,11 +27,34 @@ def test_a_name_that_is_not_there_is_an_attribute_error():
         _ = fewlabels.train
 
 
-@pytest.mark.parametrize("module", ["fewlabels", "fewlabels.cli", "fewlabels.terminal"])
-def test_torch_is_not_loaded_before_it_is_needed(module: str):
-    program = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+HEAVY = {"torch", "numpy", "scipy", "sklearn", "matplotlib", "PIL", "pooch", "lightning_fabric"}
 
-    assert 0 == subprocess.run([sys.executable, "-c", program], check=False).returncode
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import fewlabels, fewlabels.terminal",
+        "from fewlabels.cli import main; main(['--help'])",
+        "from fewlabels.cli import main; main(['fit', '--help'])",
+        "from fewlabels.cli import main; main(['fit', 'images', '--labels', 'ten', '--out', 'x'])",
+    ],
+)
+def test_nothing_heavy_is_loaded_before_it_is_needed(program: str):
+    program = f"import sys; {program}; sys.stderr.write(' '.join({HEAVY} & set(sys.modules)))"
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+    assert 0 == done.returncode
+    assert set() == HEAVY & set(done.stderr.split())
+
+
+def test_reading_images_loads_no_training():
+    program = "import sys, fewlabels; fewlabels.read('digits'); print(*sys.modules)"
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+    assert 0 == done.returncode
+    assert set() == {"lightning_fabric", "matplotlib"} & set(done.stdout.split())
 
 
 def test_the_readme_way_works_from_python(tiny_set, tmp_path):

@@ -1,5 +1,6 @@
 """The page: what it says, what it leaves out, and that it stays one safe file."""
 
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -187,11 +188,10 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(findings, tmp_path, mo
     path = tmp_path / "report.html"
     path.write_text("old")
 
-    def full(self, *args, **kwargs):
-        self.touch()
+    def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DataError, match=r"No space left on device.*free some space"):
         page.write(findings, path)
     assert [path] == list(tmp_path.iterdir())

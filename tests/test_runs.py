@@ -1,5 +1,6 @@
 import errno
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -119,7 +120,7 @@ def test_a_text_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch):
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(runs.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
         runs.write_json(path, {"accuracy": 0.9})
 

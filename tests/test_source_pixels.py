@@ -221,6 +221,7 @@ def test_fitting_to_its_own_size_changes_nothing():
     assert np.array_equal(pixels, fit_to_size(pixels, 9))
 
 
-def test_a_size_under_one_pixel_is_refused():
-    with pytest.raises(ConfigError, match="at least 1; got 0"):
-        Options(size=0)
+@pytest.mark.parametrize("size", [0, -3, 5000])
+def test_a_size_that_no_image_has_is_refused(size: int):
+    with pytest.raises(ConfigError, match=f"from 1 to 4,096; got {size:,}"):
+        Options(size=size)

@@ -14,8 +14,9 @@ from fewlabels.errors import DataError
 from fewlabels.images import Damaged, Images, ImageSet
 from fewlabels.progress import Clock, watching
 from fewlabels.sources import read, storing
-from fewlabels.sources.gathering import Entry, gather, resized
+from fewlabels.sources.gathering import Entry, gather
 from fewlabels.sources.pixels import Options, fit_to_size
+from fewlabels.sources.resizing import resized
 from fewlabels.sources.storing import store
 from fewlabels.sources.survey import survey
 from fewlabels.threads import in_threads

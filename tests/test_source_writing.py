@@ -169,12 +169,23 @@ def test_an_unknown_layout_is_refused(tmp_path):
         convert(random_set(), tmp_path / "set", "zip")
 
 
-@pytest.mark.parametrize("name", ["a/b", "..", ".hidden", " cat", "a\nb", ""])
+@pytest.mark.parametrize("name", ["a/b", "..", ".hidden", "<b>", "DOG"])
 def test_class_names_that_cannot_name_a_folder_are_refused(tmp_path, name):
     image_set = replace(random_set(), class_names=("dog", "cat", name))
 
-    with pytest.raises(DataError, match=r"class name .* (folder|hidden)"):
+    with pytest.raises(DataError, match=r"class name.* (folder|hidden)"):
         convert(image_set, tmp_path / "set", "folder")
+    convert(image_set, tmp_path / "set", "shards")  # where they name no folder
+    assert image_set.class_names == read(tmp_path / "set").class_names
+
+
+@pytest.mark.parametrize("layout", ["folder", "shards"])
+@pytest.mark.parametrize("name", [" cat", "a\nb", ""])
+def test_class_names_that_cannot_be_a_line_are_refused(tmp_path, name, layout):
+    image_set = replace(random_set(), class_names=("dog", "cat", name))
+
+    with pytest.raises(DataError, match=r"class name .* cannot be a line of class_names.txt"):
+        convert(image_set, tmp_path / "set", layout)
 
 
 def test_a_folder_that_holds_something_is_refused_and_left_as_it_is(tmp_path):

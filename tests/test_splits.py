@@ -152,16 +152,16 @@ def test_the_pool_is_all_but_test_validation_and_withheld_images_without_labels(
     unlabeled = Images(pixels=np.full((2, 3, 1, 1), 99, np.uint8))
     pets = image_set([2, 2, 2], unlabeled=unlabeled, test=labelled([1, 1, 1]))
 
-    assert [99, 99, 0, 1, 2, 3, 4, 5] == pool(pets).pixels[:, 0, 0, 0].tolist()
-    assert [99, 99, 0, 2, 3, 5] == pool(pets, np.array([1, 4])).pixels[:, 0, 0, 0].tolist()
-    assert [0, 1, 2, 3, 4, 5] == pool(replace(pets, unlabeled=None)).pixels[:, 0, 0, 0].tolist()
+    assert [99, 99, 0, 1, 2, 3, 4, 5] == pool(pets).pixels[:][:, 0, 0, 0].tolist()
+    assert [99, 99, 0, 2, 3, 5] == pool(pets, np.array([1, 4])).pixels[:][:, 0, 0, 0].tolist()
+    assert [0, 1, 2, 3, 4, 5] == pool(replace(pets, unlabeled=None)).pixels[:][:, 0, 0, 0].tolist()
     assert pool(pets).labels is None
 
 
 def test_images_can_be_left_out():
     left_out = np.array([True, False, False, True, False, True])
 
-    assert [1, 2, 4] == without(labelled([2, 2, 2]), left_out).pixels[:, 0, 0, 0].tolist()
+    assert [1, 2, 4] == without(labelled([2, 2, 2]), left_out).pixels[:][:, 0, 0, 0].tolist()
 
 
 def test_copies_of_test_images_leave_the_labelled_ones():

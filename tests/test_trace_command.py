@@ -163,7 +163,7 @@ def test_a_disk_that_is_full(tiny_run: Path, tmp_path: Path, capsys, monkeypatch
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("fewlabels.runs.write_text", full)
+    monkeypatch.setattr("fewlabels.trace_job.write_file", full)
 
     assert "the disk is full" in refusal(capsys, tiny_run, "--out", tmp_path)
 

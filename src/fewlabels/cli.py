@@ -1,30 +1,31 @@
 """The command line: parse, call the job, print. Progress goes to stderr, results to stdout.
 
-Exit 0 done, 2 something the user can mend (one line on stderr), 130 interrupted. The jobs are
+Exit 0 done, 2 something the user can mend (one line on stderr), 130 interrupted, 141 nobody reads
+the output any more (as in `... | head`; 128 and the number of the signal in both). The jobs are
 imported where they are called, as torch takes seconds to load and `--help` does not need it.
 """
 
-import json
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
+from fewlabels import streams, terminal
 from fewlabels.errors import ConfigError, FewlabelsError
-from fewlabels.options import Learning, NotNegative, Reading, fold_numbers
+from fewlabels.options import (
+    Device,
+    Json,
+    Learning,
+    NotNegative,
+    Overwrite,
+    Reading,
+    fold_numbers,
+)
 
 USER_CAN_MEND, INTERRUPTED = 2, 130
-
-Json = Annotated[
-    bool, Parameter(name="--json", negative="", help="Print one JSON object and nothing else.")
-]
-Overwrite = Annotated[
-    bool, Parameter(negative="", help="Replace what an earlier call wrote there.")
-]
-Device = Literal["auto", "cpu", "cuda"]
 
 
 def _version() -> str:
@@ -53,16 +54,15 @@ def demo(
     out
         Folder of the run.
     """
-    from fewlabels import terminal
     from fewlabels.demo import demo_text, run_demo
 
     with terminal.shown():
         result = run_demo(out, overwrite=overwrite)
-    _print(result, demo_text, as_json)
+    streams.print_result(result, demo_text, as_json)
 
 
 @app.command
-def data(source: str, *, reading: Reading | None = None, as_json: Json = False) -> None:
+def data(source: str, /, *, reading: Reading | None = None, as_json: Json = False) -> None:
     """Say what is in a set: counts, sizes, classes, damaged and duplicate images, leaks.
 
     Parameters
@@ -70,17 +70,18 @@ def data(source: str, *, reading: Reading | None = None, as_json: Json = False) 
     source
         A folder of images, or stl10, digits, shapes.
     """
-    from fewlabels import jobs, terminal
+    from fewlabels import jobs
 
     with terminal.shown():
         result = jobs.look(source, reading or Reading())
-    _print(result, terminal.survey_text, as_json)
+    streams.print_result(result, terminal.survey_text, as_json)
 
 
 @app.command
 def convert(
     source: str,
     dest: Path,
+    /,
     *,
     to: Literal["stl10", "folder", "shards"],
     overwrite: Overwrite = False,
@@ -98,16 +99,19 @@ def convert(
     to
         Its layout.
     """
-    from fewlabels import jobs, terminal
+    from fewlabels import jobs
 
     with terminal.shown():
         result = jobs.convert_source(source, dest, to, reading or Reading(), overwrite=overwrite)
-    _print(result, lambda result: f"{result['converted']}: {result['layout']}", as_json)
+    streams.print_result(
+        result, lambda result: f"{result['converted']}: {result['layout']}", as_json
+    )
 
 
 @app.command
 def fit(
     source: str,
+    /,
     *,
     out: Path,
     fold: Annotated[int | None, Parameter(validator=NotNegative)] = None,
@@ -126,19 +130,20 @@ def fit(
     fold
         Use only the labels of this given fold.
     """
-    from fewlabels import jobs, terminal
+    from fewlabels import jobs
 
     asked = learning or Learning()
     with terminal.shown():
         result = jobs.fit_run(
             source, asked, out, fold=fold, overwrite=overwrite, command=_command()
         )
-    _print(result, terminal.scores_text, as_json)
+    streams.print_result(result, terminal.scores_text, as_json)
 
 
 @app.command
 def score(
     source: str,
+    /,
     *,
     out: Path,
     folds: str = "all",
@@ -155,9 +160,9 @@ def score(
     out
         Folder of the scores.
     folds
-        All, a range 0-4 or a list 0,2; with --labels fold k is the draw with seed + k.
+        All, a range 0-4 or a list 0,2; with --labels, draws: all are 0-4, k has seed + k.
     """
-    from fewlabels import jobs, terminal
+    from fewlabels import jobs
 
     numbers = fold_numbers(folds)
     asked = learning or Learning()
@@ -165,12 +170,12 @@ def score(
         result = jobs.score_run(
             source, asked, out, folds=numbers, overwrite=overwrite, command=_command()
         )
-    _print(result, terminal.scores_text, as_json)
+    streams.print_result(result, terminal.scores_text, as_json)
 
 
 @app.command
 def evaluate(
-    run: Path, source: str | None = None, *, device: Device = "auto", as_json: Json = False
+    run: Path, source: str | None = None, /, *, device: Device = "auto", as_json: Json = False
 ) -> None:
     """Score a model on the test images of the source it learned from, or of another.
 
@@ -179,15 +184,15 @@ def evaluate(
     run
         Folder of a fit.
     source
-        Another source with the same classes.
+        Another source with the same classes, in place of the one that the run remembers.
     device
         Where to compute.
     """
-    from fewlabels import jobs, terminal
+    from fewlabels import jobs
 
     with terminal.shown():
         result = jobs.evaluate_run(run, source, device)
-    _print(result, terminal.scores_text, as_json)
+    streams.print_result(result, terminal.scores_text, as_json)
 
 
 @app.command
@@ -209,17 +214,17 @@ def predict(
     device
         Where to compute.
     """
-    from fewlabels import jobs, terminal
+    from fewlabels import jobs
 
     if not paths:
         raise ConfigError("predict needs at least one PATH: image files, or folders of them")
     with terminal.shown():
         result = jobs.predict_run(run, paths, device)
-    _print(result, terminal.predictions_text, as_json)
+    streams.print_result(result, terminal.predictions_text, as_json)
 
 
 @app.command
-def report(run: Path, *, as_json: Json = False) -> None:
+def report(run: Path, /, *, as_json: Json = False) -> None:
     """Write the report of a run again.
 
     Parameters
@@ -227,16 +232,17 @@ def report(run: Path, *, as_json: Json = False) -> None:
     run
         Folder of a fit or score.
     """
-    from fewlabels import jobs, terminal
+    from fewlabels import jobs
 
     with terminal.shown():
         result = jobs.report_run(run)
-    _print(result, lambda result: result["report"], as_json)
+    streams.print_result(result, lambda result: result["report"], as_json)
 
 
 @app.command
 def trace(
     run: Path,
+    /,
     *,
     images: str | None = None,
     out: Path | None = None,
@@ -256,15 +262,11 @@ def trace(
     device
         Where to compute.
     """
-    from fewlabels import terminal, trace_job, trace_pictures
+    from fewlabels import trace_job, trace_pictures
 
     with terminal.shown():
         result = trace_job.trace_run(run, images, out, device)
-    _print(result, trace_pictures.text, as_json)
-
-
-def _print(result: Mapping[str, Any], text: Callable[..., str], as_json: bool) -> None:
-    print(json.dumps(result, ensure_ascii=False) if as_json else text(result))
+    streams.print_result(result, trace_pictures.text, as_json)
 
 
 _arguments: tuple[str, ...] = ()  # of this call, for `config.toml`
@@ -276,6 +278,10 @@ def _command() -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code. What is no user's to mend keeps its traceback."""
+    return streams.quiet_when_unread(lambda: _run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     global _arguments
     if hasattr(sys.stdout, "reconfigure"):  # a terminal that lacks a letter still gets the result
         sys.stdout.reconfigure(errors="backslashreplace")

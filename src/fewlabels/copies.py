@@ -4,15 +4,16 @@ from hashlib import blake2b
 
 import numpy as np
 
+from fewlabels.joined import Pixels
 from fewlabels.progress import stage
 
 
-def digests(pixels: np.ndarray) -> np.ndarray:
+def digests(pixels: Pixels) -> np.ndarray:
     """A digest of each image; equal digests mean byte-identical pixels.
 
     Parameters
     ----------
-    pixels : uint8 array or memory map of shape (n_images, ...); read image by image
+    pixels : uint8 array, memory map or `Joined` of shape (n_images, ...); read image by image
 
     Returns
     -------
@@ -30,7 +31,7 @@ def digests(pixels: np.ndarray) -> np.ndarray:
     return found
 
 
-def copied(pixels: np.ndarray, among: np.ndarray) -> np.ndarray:
+def copied(pixels: Pixels, among: Pixels) -> np.ndarray:
     """Which images occur, byte for byte, among others.
 
     Parameters

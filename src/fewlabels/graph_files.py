@@ -17,11 +17,8 @@ does not lie in memory in the order of its dimensions (channels_last, a transpos
 slowest first: another order would give sums that differ in the last bit.
 """
 
-import contextlib
-import errno
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,6 +32,7 @@ from fewlabels.errors import CheckpointError, ConfigError
 from fewlabels.graph import Graph, node
 from fewlabels.module_kinds import enter, module_at, modules_of
 from fewlabels.module_kinds import register as register  # the door for classes of one's own
+from fewlabels.whole_files import is_full, write_files
 
 FORMAT = 1
 DESCRIPTION, WEIGHTS = "graph.json", "weights.safetensors"
@@ -245,26 +243,15 @@ def write_whole(folder: Path, files: Mapping[str, bytes]) -> None:
 
     Raises CheckpointError if they cannot be written; those that were there stay as they were.
     """
-    partial = {name: folder / f".{name}.{os.getpid()}.partial" for name in files}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, content in files.items():
-            with partial[name].open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())  # a disk that is full may say so only here
-        for name in files:
-            partial[name].replace(folder / name)
+        write_files({folder / name: content for name, content in files.items()})
     except OSError as error:
         need = sum(map(len, files.values())) / 2**20
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_full(error):
             reason = f"no space is left for {need:.1f} MiB: free some, or save elsewhere"
         else:
             reason = f"{error.strerror}: choose another folder"
         raise CheckpointError(
             f"cannot save into {folder}, {reason}; nothing was changed"
         ) from error
-    finally:
-        for path in partial.values():
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)

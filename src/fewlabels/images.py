@@ -1,29 +1,33 @@
 """Images in memory: what every source gives and every other room trusts.
 
-Pixels are uint8, RGB, of shape (n_images, 3, height, width); they may be a memory map, so take
-slices, not the whole. Modules that compute turn a slice into float32 in [0, 1] with `as_float`.
-Every check is made here, once; later rooms do not check again.
+Pixels are uint8, RGB, of shape (n_images, 3, height, width); they may be a memory map, or several
+that are joined, so take slices, not the whole. Modules that compute turn a slice into float32 in
+[0, 1] with `as_float`. Every check is made here, once; later rooms do not check again.
 """
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from fewlabels.errors import DataError
+from fewlabels.joined import Pixels
+
+PARTS = ("train", "validation", "test", "unlabeled")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Images:
     """One part of a set (train, test, ...).
 
-    pixels : uint8 array or memory map of shape (n_images, 3, height, width)
+    pixels : uint8 array, memory map or `Joined` of shape (n_images, 3, height, width)
     labels : int64 array of shape (n_images,), each in [0, n_classes), or None where there are none
     names : file or member name of each image; empty where the format has no names
     """
 
-    pixels: np.ndarray
+    pixels: Pixels
     labels: np.ndarray | None = None
     names: tuple[str, ...] = ()
 
@@ -71,6 +75,7 @@ class ImageSet:
     folds : each an int64 array of indices into `train`: a given labelled subset (STL-10 has ten)
     validation : labelled images kept apart by the source (the report's 1,000), never trained on
     damaged : files that were skipped, named; notes : conversions made, in sentences
+    left_out : parts that nobody asked for; `train` is empty, and there are no folds, if it is one
     """
 
     name: str
@@ -82,6 +87,7 @@ class ImageSet:
     folds: tuple[np.ndarray, ...] = ()
     damaged: tuple[Damaged, ...] = ()
     notes: tuple[str, ...] = ()
+    left_out: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         n_classes = len(self.class_names)
@@ -101,6 +107,11 @@ class ImageSet:
                 )
         for part, images in self.parts().items():
             self._check_part(part, images, n_classes)
+        if "train" not in self.left_out:
+            self._check_learnable(n_classes)
+
+    def _check_learnable(self, n_classes: int) -> None:
+        assert self.train.labels is not None
         absent = sorted(set(range(n_classes)) - set(self.train.labels.tolist()))
         if absent:
             named = ", ".join(self.class_names[i] for i in absent[:5])
@@ -133,13 +144,30 @@ class ImageSet:
 
     def parts(self) -> dict[str, Images]:
         """The parts that are there, by name, in the order train, validation, test, unlabeled."""
-        named = {
-            "train": self.train,
-            "validation": self.validation,
-            "test": self.test,
-            "unlabeled": self.unlabeled,
+        named = (self.train, self.validation, self.test, self.unlabeled)
+        return {
+            part: images
+            for part, images in zip(PARTS, named, strict=True)
+            if images is not None and part not in self.left_out
         }
-        return {part: images for part, images in named.items() if images is not None}
+
+    def only(self, parts: Collection[str]) -> "ImageSet":
+        """The set without its other parts."""
+        kept = self.parts()
+        return replace(
+            self,
+            train=self.train if "train" in parts else no_images(self.train.size),
+            validation=kept.get("validation") if "validation" in parts else None,
+            test=kept.get("test") if "test" in parts else None,
+            unlabeled=kept.get("unlabeled") if "unlabeled" in parts else None,
+            folds=self.folds if "train" in parts else (),
+            left_out=self.left_out | (frozenset(PARTS) - frozenset(parts)),
+        )
+
+
+def no_images(size: tuple[int, int]) -> Images:
+    """Labelled images of (height, width), none of them."""
+    return Images(pixels=np.empty((0, 3, *size), np.uint8), labels=np.empty(0, np.int64))
 
 
 def as_float(pixels: np.ndarray) -> Tensor:

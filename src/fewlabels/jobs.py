@@ -9,8 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from fewlabels import graph_files, runs, showing, splits
 from fewlabels.devices import resolve
 from fewlabels.errors import ConfigError, DataError
@@ -19,7 +17,7 @@ from fewlabels.images import ImageSet
 from fewlabels.model import Model
 from fewlabels.options import Learning, Reading, settings_of
 from fewlabels.progress import Clock, watching
-from fewlabels.protocol import Outcome, evaluate, mean_and_deviation, score
+from fewlabels.protocol import Outcome, evaluate, fold_scores, mean_scores, score
 from fewlabels.recipes import Recipe
 from fewlabels.report import page
 from fewlabels.run_images import NAMED_SOURCES, check_classes, check_size, images_for
@@ -37,10 +35,17 @@ def look(source: str, reading: Reading) -> dict[str, Any]:
     return survey(read_source(source, reading))
 
 
+def _refuse_inside(source: str, out: Path) -> None:
+    """What is read is not written into: a run among class folders would be a class."""
+    if source not in NAMED_SOURCES and Path(source).resolve() in out.resolve().parents:
+        raise ConfigError(f"{out} lies inside {source}, which is only read: name a folder outside")
+
+
 def convert_source(
     source: str, dest: Path, to: Layout, reading: Reading, *, overwrite: bool = False
 ) -> dict[str, Any]:
     """`fewlabels convert`: the set in another layout."""
+    _refuse_inside(source, dest)
     image_set = read_source(source, reading)
     convert(image_set, dest, to, overwrite=overwrite)
     counts = {part: len(images) for part, images in image_set.parts().items()}
@@ -62,6 +67,7 @@ def fit_run(
     `resume` keeps the checkpoints of a run of the same `out` that was cut off.
     """
     recipe = as_recipe(asked.recipe, settings_of(asked.settings))
+    _refuse_inside(source, out)
     folds = None if fold is None else (fold,)
     with _run_folder(asked, out, overwrite, resume) as (folder, clock):
         image_set, plan = _planned(source, asked, folds)
@@ -74,7 +80,7 @@ def fit_run(
         info = _info(source, asked, image_set, plan, command)
         replace(outcome.models[0], info=info).write(folder)
         facts = _facts(recipe, plan, asked, clock)
-        scores = _fold_scores(outcome, 0, image_set.class_names) | facts
+        scores = fold_scores(outcome, 0, image_set.class_names) | facts
         _write(folder, scores, outcome, image_set)
     return {"run": str(out), "report": str(out / "report.html")} | scores
 
@@ -90,6 +96,7 @@ def score_run(
 ) -> dict[str, Any]:
     """`fewlabels score`: mean and standard deviation over folds, learned once without labels."""
     recipe = as_recipe(asked.recipe, settings_of(asked.settings))
+    _refuse_inside(source, out)
     with _run_folder(asked, out, overwrite) as (folder, clock):
         image_set, plan = _planned(source, asked, folds, several=True)
         if image_set.test is None or image_set.test.labels is None:
@@ -101,7 +108,7 @@ def score_run(
         info = _info(source, asked, image_set, plan, command)
         graph_files.save(outcome.models[0].graph.to("cpu"), folder)
         runs.write_toml(folder / runs.CONFIG, info | {"recipe": recipe.as_dict()})
-        scores = _mean_scores(outcome, plan, image_set.class_names)
+        scores = mean_scores(outcome, plan, image_set.class_names)
         scores |= _facts(recipe, plan, asked, clock)
         _write(folder, scores, outcome, image_set)
     return {"run": str(out), "report": str(out / "report.html")} | scores
@@ -110,10 +117,10 @@ def score_run(
 def evaluate_run(run: Path, source: str | None = None, device: str = "auto") -> dict[str, Any]:
     """`fewlabels evaluate`: the score of a model on the test part of its own or another source."""
     model = Model.load(run)
-    image_set, given = images_for(model, run, source, f"fewlabels evaluate {run} SOURCE")
+    command = f"fewlabels evaluate {run} SOURCE"
+    image_set, given = images_for(model, run, source, command, ("test",))
     check_classes(model, image_set)
-    if image_set.test is None:
-        raise DataError(f"{image_set.name} has no test images to evaluate on: add test/CLASS/*")
+    assert image_set.test is not None
     check_size(model, run, image_set.test, image_set.name)
     scores = evaluate((model,), image_set.test, device=device)[0]
     return {"run": str(run), "source": given} | scores.as_dict(model.class_names)
@@ -157,9 +164,8 @@ def _planned(
     source: str, asked: Learning, folds: Sequence[int] | None, several: bool = False
 ) -> tuple[ImageSet, splits.Plan]:
     image_set = read_source(source, asked)
-    drawn = asked.labels is not None or asked.protocol is not None
-    if several and folds is None and not drawn:
-        folds = range(len(image_set.folds))
+    if several and folds is None:
+        folds = splits.all_folds(image_set, asked.labels, asked.protocol, asked.seed)
     plan = splits.plan(
         image_set, labels=asked.labels, folds=folds, protocol=asked.protocol, seed=asked.seed
     )
@@ -214,44 +220,6 @@ def _facts(recipe: Recipe, plan: splits.Plan, asked: Learning, clock: Clock) -> 
         "commit": runs.commit(),
         "seconds": {stage: round(seconds, 3) for stage, seconds in clock.seconds.items()},
         "peak_memory_mib": runs.peak_memory_mib(),
-    }
-
-
-def _fold_scores(outcome: Outcome, number: int, class_names: Sequence[str]) -> dict[str, Any]:
-    scores: dict[str, Any] = {}
-    if outcome.scores:
-        scores |= outcome.scores[number].as_dict(class_names)
-        scores |= {"accuracy_clean": outcome.clean[number], "n_leaked": outcome.n_leaked}
-    if outcome.validation:
-        scores["accuracy_validation"] = outcome.validation[number]
-    return scores
-
-
-def _mean_scores(outcome: Outcome, plan: splits.Plan, class_names: Sequence[str]) -> dict[str, Any]:
-    """Means over folds, and each fold; the confusion matrix adds the folds up."""
-    accuracy, deviation = mean_and_deviation([one.accuracy for one in outcome.scores])
-    clean, clean_deviation = mean_and_deviation(outcome.clean)
-    per_class = np.array([one.accuracy_per_class for one in outcome.scores], float).mean(0)
-    folds = [
-        {"fold": number, "n_labelled": len(plan.folds[place])}
-        | _fold_scores(outcome, place, class_names)
-        for place, number in enumerate(plan.numbers)
-    ]
-    return {
-        "accuracy": accuracy,
-        "accuracy_std": deviation,
-        "accuracy_clean": clean,
-        "accuracy_clean_std": clean_deviation,
-        "n_folds": len(folds),
-        "n_test": outcome.scores[0].n_test,
-        "n_leaked": outcome.n_leaked,
-        "accuracy_per_class": {
-            name: None if np.isnan(value) else float(value)
-            for name, value in zip(class_names, per_class, strict=True)
-        },
-        "confusion": np.sum([one.confusion for one in outcome.scores], axis=0).tolist(),
-        "calibration_error": float(np.mean([one.calibration_error for one in outcome.scores])),
-        "folds": folds,
     }
 
 

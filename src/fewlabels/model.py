@@ -13,6 +13,7 @@ from fewlabels.errors import CheckpointError, DataError
 from fewlabels.graph import Graph
 from fewlabels.heads import Head
 from fewlabels.images import Damaged, Images
+from fewlabels.joined import Pixels
 from fewlabels.progress import say, stage
 from fewlabels.recipes import Recipe
 from fewlabels.sources.folders import is_image
@@ -105,14 +106,16 @@ class Model:
             height, width = self.image_size
             pixels = decode(path.read_bytes(), at_least=2 * height if height == width else None)
         except (DamagedImageError, OSError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
+            reason = (
+                f"cannot be read ({error.strerror})" if isinstance(error, OSError) else str(error)
+            )
             damaged.append(Damaged(str(path), reason))
             say(f"skipped a damaged image: {path} {reason}")
             return
         names.append(str(path))
         yield self._fit(pixels)
 
-    def _fitted(self, pixels: np.ndarray) -> np.ndarray:
+    def _fitted(self, pixels: Pixels) -> Pixels:
         if len(pixels) == 0:
             raise DataError("there is no image to predict: give at least one")
         if pixels.shape[2:] == self.image_size:
@@ -130,7 +133,7 @@ class Model:
             )
         return fit_to_size(pixels, height)
 
-    def _answer(self, pixels: np.ndarray, device: str) -> np.ndarray:
+    def _answer(self, pixels: Pixels, device: str) -> np.ndarray:
         return probabilities((self,), Images(pixels=pixels), device=device)[0]
 
     def _named(self, answers: Sequence[np.ndarray], names: tuple[str, ...] = ()) -> Prediction:
@@ -171,14 +174,19 @@ class Model:
         """
         folder = Path(folder)
         config = runs.read_config(folder)
+        if "model" not in config and "run" in config:
+            raise CheckpointError(
+                f"{folder} is of `fewlabels score`, which keeps no model: give the folder of a "
+                "`fewlabels fit`"
+            )
         try:
             described, recipe = config.pop("model"), recipes.from_dict(config.pop("recipe"))
             height, width = described["image_size"]
             class_names = tuple(described["class_names"])
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
-                f"{folder / runs.CONFIG} tells of no model ({error!r}): give the folder "
-                "of a `fewlabels fit`"
+                f"{folder} holds no model that can be read ({runs.CONFIG}: {error!r}): give the "
+                "folder of a `fewlabels fit`"
             ) from None
         return cls(
             graph=graph_files.load(folder),

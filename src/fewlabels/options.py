@@ -11,9 +11,25 @@ from fewlabels.errors import ConfigError
 
 NotNegative = validators.Number(gte=0)
 Positive = validators.Number(gte=1)
+Seed = validators.Number(gte=0, lte=2**32 - 1)  # scikit-learn takes no other
 MOST_FOLDS = 10_000
 NUMBER = r"([0-9]+(?:\.[0-9]+)?)"
 DURATION = re.compile(rf"(?:{NUMBER}h)?(?:{NUMBER}m)?(?:{NUMBER}s?)?", re.ASCII)
+
+Json = Annotated[
+    bool,
+    Parameter(
+        name="--json",
+        negative="",
+        show_default=False,
+        help="Print one JSON object and nothing else.",
+    ),
+]
+Overwrite = Annotated[
+    bool,
+    Parameter(negative="", show_default=False, help="Replace what an earlier call wrote there."),
+]
+Device = Literal["auto", "cpu", "cuda"]
 
 
 @Parameter(name="*")
@@ -23,9 +39,9 @@ class Reading:
 
     size: Annotated[int | None, Parameter(validator=Positive)] = None
     "Height and width in pixels that every image is resized and centre-cropped to."
-    strict: Annotated[bool, Parameter(negative="")] = False
+    strict: Annotated[bool, Parameter(negative="", show_default=False)] = False
     "Stop at the first damaged image, instead of naming, counting and skipping it."
-    seed: Annotated[int, Parameter(validator=NotNegative)] = 0
+    seed: Annotated[int, Parameter(validator=Seed)] = 0
     "Of made sets, of drawn labels and of learning."
 
 
@@ -35,14 +51,16 @@ class Learning(Reading):
     """How it is learned."""
 
     recipe: str = "kmeans-1"
-    "Name of the recipe: which filters, which head, which settings."
-    settings: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = ()
+    "Which filters, which head, which settings; a wrong name lists all recipes."
+    settings: Annotated[
+        tuple[str, ...], Parameter(name="--set", negative="", show_default=False)
+    ] = ()
     "Change one setting, such as filters.patch_size=22; may be given again."
     labels: Annotated[int | None, Parameter(validator=Positive)] = None
     "Use so many labels in all, drawn evenly over the classes with the seed."
     protocol: Literal["cifar10-400", "folds-1000", "report-split"] | None = None
     "A named choice of labels; every score names it."
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     "Where to compute."
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     "Of matrix products; auto takes bf16 only where the processor has it."

@@ -185,3 +185,42 @@ def calibration_error(confidence_N: np.ndarray, right_N: np.ndarray, n_bins: int
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
     """The mean, and the standard deviation over folds (n - 1 below); None for a single fold."""
     return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+
+def fold_scores(outcome: Outcome, number: int, class_names: Sequence[str]) -> dict[str, Any]:
+    """What `scores.json` says of one fold, by its place in the plan."""
+    scores: dict[str, Any] = {}
+    if outcome.scores:
+        scores |= outcome.scores[number].as_dict(class_names)
+        scores |= {"accuracy_clean": outcome.clean[number], "n_leaked": outcome.n_leaked}
+    if outcome.validation:
+        scores["accuracy_validation"] = outcome.validation[number]
+    return scores
+
+
+def mean_scores(outcome: Outcome, plan: splits.Plan, class_names: Sequence[str]) -> dict[str, Any]:
+    """Means over folds, and each fold; the confusion matrix adds the folds up."""
+    accuracy, deviation = mean_and_deviation([one.accuracy for one in outcome.scores])
+    clean, clean_deviation = mean_and_deviation(outcome.clean)
+    per_class = np.array([one.accuracy_per_class for one in outcome.scores], float).mean(0)
+    folds = [
+        {"fold": number, "n_labelled": len(plan.folds[place])}
+        | fold_scores(outcome, place, class_names)
+        for place, number in enumerate(plan.numbers)
+    ]
+    return {
+        "accuracy": accuracy,
+        "accuracy_std": deviation,
+        "accuracy_clean": clean,
+        "accuracy_clean_std": clean_deviation,
+        "n_folds": len(folds),
+        "n_test": outcome.scores[0].n_test,
+        "n_leaked": outcome.n_leaked,
+        "accuracy_per_class": {
+            name: None if np.isnan(value) else float(value)
+            for name, value in zip(class_names, per_class, strict=True)
+        },
+        "confusion": np.sum([one.confusion for one in outcome.scores], axis=0).tolist(),
+        "calibration_error": float(np.mean([one.calibration_error for one in outcome.scores])),
+        "folds": folds,
+    }

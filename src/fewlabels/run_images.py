@@ -1,6 +1,6 @@
 """Images for a run that is there: of what it learned from, or of another source that fits it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from fewlabels.errors import CheckpointError, DataError
@@ -11,8 +11,10 @@ from fewlabels.sources import read
 NAMED_SOURCES = ("stl10", "digits", "shapes")
 
 
-def images_for(model: Model, run: Path, source: str | None, command: str) -> tuple[ImageSet, str]:
-    """The set that a run learned from, or `source`, in the model's size; and its name.
+def images_for(
+    model: Model, run: Path, source: str | None, command: str, parts: Collection[str]
+) -> tuple[ImageSet, str]:
+    """Parts of the set that a run learned from, or of `source`, in the model's size; and its name.
 
     command : what a person types to name another source, for the message where it is needed
     """
@@ -29,6 +31,7 @@ def images_for(model: Model, run: Path, source: str | None, command: str) -> tup
             size=height if height == width else None,
             strict=bool(remembered.get("strict", False)),
             seed=int(remembered.get("seed", 0)),
+            parts=parts,
         )
     except DataError as error:
         if source is None and not Path(given).exists() and given not in NAMED_SOURCES:

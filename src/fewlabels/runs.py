@@ -12,16 +12,14 @@ or fails leaves what was there as it was. Where a training has left a checkpoint
 unfinished folder, for `--resume`.
 """
 
-import errno
 import json
-import os
 import platform
 import shutil
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -31,13 +29,13 @@ import tomli_w
 
 from fewlabels import unfinished
 from fewlabels.errors import CheckpointError, ConfigError, FewlabelsError
+from fewlabels.whole_files import FULL, is_full, write_file
 
 CONFIG = "config.toml"
 OURS = frozenset(
     f"{CONFIG} graph.json weights.safetensors head.safetensors mistakes.safetensors "
     "metrics.jsonl scores.json report.html trace.svg trace.json".split()
 ) | {unfinished.CHECKPOINTS, unfinished.MARKER}
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -119,17 +117,9 @@ def disk_full_is_said(place: Path) -> Iterator[None]:
         yield
     except Exception as error:
         # a writer may have made a line of its own of it, that names the unfinished folder
-        if not _is_full(error.__cause__ if isinstance(error, FewlabelsError) else error):
+        if not is_full(error.__cause__ if isinstance(error, FewlabelsError) else error):
             raise
         raise _full(place) from error
-
-
-def _is_full(error: BaseException | None) -> bool:
-    # safetensors and torch turn the system's error into one of their own, with its text
-    text = str(error).lower()
-    return getattr(error, "errno", None) in FULL or any(
-        words in text for words in ("no space left", "os error 28", "disk quota", "os error 122")
-    )
 
 
 def _full(place: Path) -> CheckpointError:
@@ -139,28 +129,13 @@ def _full(place: Path) -> CheckpointError:
     )
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole under another name, then rename it."""
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            partial.unlink()
-        raise
-
-
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    write_file(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def write_toml(path: Path, content: Mapping[str, Any]) -> None:
     """TOML has no null: what is None is left out."""
-    write_text(path, tomli_w.dumps(_without_none(content)))
+    write_file(path, tomli_w.dumps(_without_none(content)))
 
 
 def _without_none(content: Any) -> Any:
@@ -196,7 +171,10 @@ def read_scores(run: str | Path) -> dict[str, Any]:
     """
     path = Path(run) / "scores.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        scores = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(scores, dict):
+            raise ValueError(f"it is a {type(scores).__name__}, not a table")
+        return scores
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read ({_one_line(error)}): fit again") from error
 

@@ -7,6 +7,7 @@ gone by then.
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -18,6 +19,7 @@ from fewlabels.images import Damaged, ImageSet
 from fewlabels.protocol import Answer
 from fewlabels.report.findings import Findings, Mistake
 from fewlabels.ways import filters
+from fewlabels.whole_files import write_file
 
 MISTAKES = "mistakes.safetensors"
 PAGE = "report.html"
@@ -31,30 +33,36 @@ def findings_of(run: str | Path) -> Findings:
     run = Path(run)
     config, scores = runs.read_config(run), runs.read_scores(run)
     graph = graph_files.load(run)
-    asked, data = config.get("run", {}), config.get("data", {})
+    drawn: dict[str, Any] = {
+        "filters": filters.gallery(graph).numpy(),
+        "mistakes": load_mistakes(run),
+        "graph_svg": drawing.as_svg(graph),
+        "graph_text": drawing.as_text(graph),
+    }
     try:
-        recipe, class_names = scores["recipe"], data["class_names"]
+        asked, data = config.get("run", {}), config.get("data", {})
+        return Findings(
+            source=data.get("name", "images"),
+            recipe=scores["recipe"],
+            class_names=data["class_names"],
+            scores=scores,
+            n_labelled=data.get("n_labelled"),
+            n_unlabeled=data.get("n_unlabeled"),
+            settings=config.get("recipe", {}),
+            versions=config.get("versions", {}),
+            command=asked.get("command"),
+            notes=(*_protocol_notes(scores), *data.get("notes", ())),
+            damaged=[Damaged(file["name"], file["reason"]) for file in data.get("damaged", ())],
+            **drawn,
+        )
     except KeyError as error:
         raise CheckpointError(
-            f"{run} was not written by fewlabels fit (it lacks {error})"
+            f"{run} was not written by fewlabels fit (it lacks {error}): fit again"
         ) from None
-    return Findings(
-        source=data.get("name", "images"),
-        recipe=recipe,
-        class_names=class_names,
-        scores=scores,
-        n_labelled=data.get("n_labelled"),
-        n_unlabeled=data.get("n_unlabeled"),
-        filters=filters.gallery(graph).numpy(),
-        mistakes=load_mistakes(run),
-        graph_svg=drawing.as_svg(graph),
-        graph_text=drawing.as_text(graph),
-        settings=config.get("recipe", {}),
-        versions=config.get("versions", {}),
-        command=asked.get("command"),
-        notes=(*_protocol_notes(scores), *data.get("notes", ())),
-        damaged=[Damaged(file["name"], file["reason"]) for file in data.get("damaged", ())],
-    )
+    except (AttributeError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"scores.json and {runs.CONFIG} of {run} do not fit together ({error}): fit again"
+        ) from error
 
 
 def _protocol_notes(scores: dict) -> list[str]:
@@ -96,7 +104,7 @@ def save_mistakes(folder: Path, mistakes: Sequence[Answer], image_set: ImageSet)
     ]
     pixels = np.ascontiguousarray(test.pixels[indices])
     content = safetensors.numpy.save({"pixels": pixels}, {"facts": json.dumps(facts)})
-    (folder / MISTAKES).write_bytes(content)
+    write_file(folder / MISTAKES, content)
 
 
 def load_mistakes(folder: Path) -> list[Mistake]:

@@ -7,14 +7,15 @@ and all training images without their labels. So it is learned once for all fold
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 
 import numpy as np
 
 from fewlabels.errors import ConfigError, DataError
 from fewlabels.images import Images, ImageSet
-from fewlabels.sources.storing import store
+from fewlabels.joined import Joined
+from fewlabels.progress import say
 
+N_DRAWS = 5  # that a score of drawn labels is the mean of
 PROTOCOLS = ("cifar10-400", "folds-1000", "report-split")
 
 
@@ -57,6 +58,10 @@ def plan(
     asked.
     """
     n_classes = len(image_set.class_names)
+    if "train" in image_set.left_out:
+        raise DataError(
+            f"{image_set.name} was read without its training images: read it again with all parts"
+        )
     if protocol not in (None, *PROTOCOLS):
         raise ConfigError(f"a protocol is one of {', '.join(PROTOCOLS)}; got {protocol!r}")
     if folds is not None and min(folds, default=0) < 0:
@@ -78,6 +83,20 @@ def plan(
         everything = np.arange(len(image_set.train))
         return Plan(protocol="all-labels", numbers=(0,), folds=(everything,))
     return _given(image_set, folds, protocol)
+
+
+def all_folds(
+    image_set: ImageSet, labels: int | None, protocol: str | None, seed: int
+) -> Sequence[int] | None:
+    """The numbers of the folds that a mean is taken over where none are named.
+
+    All that are given; of draws, which have no end, five. None where the protocol tells.
+    """
+    if labels is not None or protocol == "cifar10-400":
+        last = seed + N_DRAWS - 1
+        say(f"the mean of {N_DRAWS} draws, with seeds {seed} to {last} (--folds 0 for one)")
+        return range(N_DRAWS)
+    return range(len(image_set.folds)) if protocol is None else None
 
 
 def _given(image_set: ImageSet, asked: Sequence[int] | None, protocol: str | None) -> Plan:
@@ -184,22 +203,20 @@ def draw(labels: np.ndarray, n_labels: int, seed: int, class_names: Sequence[str
 def pool(image_set: ImageSet, withheld: np.ndarray | None = None) -> Images:
     """What the label-free part learns from: unlabelled and training images, without labels.
 
-    The copy lies in a temporary file where it is large, see `sources.storing`.
+    Nothing is copied: of a large set few images are read.
     """
     kept = np.ones(len(image_set.train), bool)
     if withheld is not None:
         kept[withheld] = False
-    train = (image_set.train.pixels[index] for index in np.flatnonzero(kept))
-    if image_set.unlabeled is None and kept.all():
-        return Images(pixels=image_set.train.pixels)
-    unlabeled = image_set.unlabeled.pixels if image_set.unlabeled is not None else ()
-    return Images(pixels=store(chain(unlabeled, train)))
+    parts = [part.pixels for part in (image_set.unlabeled, image_set.train) if part is not None]
+    if image_set.unlabeled is not None:
+        kept = np.concatenate([np.ones(len(image_set.unlabeled), bool), kept])
+    return Images(pixels=Joined(parts, np.flatnonzero(kept)))
 
 
 def without(images: Images, left_out: np.ndarray) -> Images:
     """The images at which the bool array `left_out` of shape (n_images,) is False."""
-    kept = (images.pixels[index] for index in np.flatnonzero(~left_out))
-    return Images(pixels=store(kept))
+    return Images(pixels=Joined([images.pixels], np.flatnonzero(~left_out)))
 
 
 def without_labelled(plan: Plan, left_out: np.ndarray) -> Plan:

@@ -177,14 +177,20 @@ def percent(share: float | None) -> str:
 
 def table(rows: Sequence[Sequence[str]], heads: Sequence[str] = ()) -> str:
     """Columns as wide as their widest entry; the first to the left, the others to the right."""
+    from rich.cells import cell_len  # some letters take two places
+
     lines = [tuple(heads), *rows] if heads else list(rows)
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    widths = [max(cell_len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    padded = [
+        [" " * (width - cell_len(text)) for text, width in zip(line, widths, strict=True)]
+        for line in lines
+    ]
     return "\n".join(
         "  ".join(
-            text.ljust(width) if column == 0 else text.rjust(width)
-            for column, (text, width) in enumerate(zip(line, widths, strict=True))
+            text + space if column == 0 else space + text
+            for column, (text, space) in enumerate(zip(line, spaces, strict=True))
         ).rstrip()
-        for line in lines
+        for line, spaces in zip(lines, padded, strict=True)
     )
 
 
@@ -254,6 +260,8 @@ def scores_text(scores: Mapping[str, Any]) -> str:
             table([(name, percent(one)) for name, one in scores["accuracy_per_class"].items()])
         )
         lines.append(f"calibration error {percent(scores['calibration_error'])}")
+    elif scores.get("accuracy_validation") is None:
+        lines.append("no score, as there are no labelled test images: add test/CLASS/* for one")
     if scores.get("accuracy_validation") is not None:
         lines.append(f"accuracy on validation images {percent(scores['accuracy_validation'])}")
     if "protocol" in scores:

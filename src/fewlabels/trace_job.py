@@ -14,6 +14,7 @@ from fewlabels.model import Model
 from fewlabels.run_images import check_size, images_for
 from fewlabels.trace_losses import loss_of
 from fewlabels.tracing import trace
+from fewlabels.whole_files import write_file
 
 BATCH = 64  # images; fewer where there are fewer
 SVG, JSON = "trace.svg", "trace.json"
@@ -38,7 +39,8 @@ def trace_run(
     """
     device = resolve(device)
     model = Model.load(run)
-    image_set, given = images_for(model, run, source, f"fewlabels trace {run} --images SOURCE")
+    command = f"fewlabels trace {run} --images SOURCE"
+    image_set, given = images_for(model, run, source, command, ("train", "test"))
     part = "train" if image_set.test is None else "test"
     images = image_set.train if image_set.test is None else image_set.test
     check_size(model, run, images, image_set.name)
@@ -54,7 +56,7 @@ def trace_run(
     try:
         with runs.disk_full_is_said(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            runs.write_text(folder / SVG, picture)
+            write_file(folder / SVG, picture)
             runs.write_json(folder / JSON, traced)
     except OSError as error:
         raise ConfigError(

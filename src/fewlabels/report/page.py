@@ -1,8 +1,6 @@
 """Findings -> one HTML file that needs no network, no script and no other file."""
 
 import base64
-import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from fewlabels.report.findings import (
     wilson_interval,
     worst_confusions,
 )
+from fewlabels.whole_files import write_file
 
 N_MISTAKES = 24  # thumbnails on a page
 
@@ -31,13 +30,9 @@ def write(findings: Findings, path: str | Path) -> Path:
     """
     path = Path(path)
     text = render(findings)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        write_file(path, text)
     except OSError as error:
-        with suppress(OSError):
-            partial.unlink()
         raise DataError(
             f"the report could not be written to {path} ({error.strerror}): "
             "free some space or choose another folder"

@@ -8,18 +8,18 @@
     download  stl10                                             fetched sets, by name
 
 `pixels` holds the one conversion rule, `gathering` decodes many files, `beside` reads the text
-files that lie beside them; `writing` converts a set, `survey` says what is in one.
+files that lie beside them; `resizing` and `writing` change a set, `survey` says what is in one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from types import ModuleType
 
 from fewlabels.errors import DataError
-from fewlabels.images import ImageSet
+from fewlabels.images import PARTS, ImageSet
 from fewlabels.sources import folders, shards, stl10, torch7
-from fewlabels.sources.gathering import resized
 from fewlabels.sources.pixels import Options
+from fewlabels.sources.resizing import resized
 
 LAYOUTS = (
     "train/CLASS/*.jpg, train.tar (or train-000000.tar, .tar.gz, .tar.xz), train_X.bin (STL-10), "
@@ -28,7 +28,12 @@ LAYOUTS = (
 
 
 def read(
-    source: str | Path, *, size: int | None = None, strict: bool = False, seed: int = 0
+    source: str | Path,
+    *,
+    size: int | None = None,
+    strict: bool = False,
+    seed: int = 0,
+    parts: Collection[str] | None = None,
 ) -> ImageSet:
     """Read a set of images from a folder, whose layout tells its format, or by name.
 
@@ -40,22 +45,44 @@ def read(
         leaves a set of one size as it is, see `gathering.gather` for mixed sizes
     strict : stop at the first damaged image, instead of naming, counting and skipping it
     seed : of made sets
+    parts : the parts that are wanted, such as ("test",), so that no other is decoded; None for
+        all. A set of mixed sizes then chooses its size from these alone: give `size`
 
-    Raises DataError where there is no such folder, its layout is not understood or its content
-    does not fit.
+    Raises DataError where there is no such folder, its layout is not understood, its content does
+    not fit or it has none of the parts; ValueError for a part that cannot be.
     """
-    options = Options(size=size, strict=strict, seed=seed)
+    wanted = None if parts is None else frozenset(parts)
+    options = Options(size=size, strict=strict, seed=seed, parts=wanted)
     if isinstance(source, str) and source in _named():
         image_set = _named()[source](options)
     else:
+        if not str(source):
+            raise DataError(f"the name of the source is empty: give a folder of images ({LAYOUTS})")
         path = Path(source)
         try:
             image_set = _format_of(path).read(path, options)
-        except PermissionError as error:
+        except OSError as error:
+            advice = "mend its permissions" if isinstance(error, PermissionError) else "look at it"
             raise DataError(
-                f"{error.filename or path} cannot be read ({error.strerror}): mend its permissions"
+                f"{error.filename or path} cannot be read ({error.strerror or error}): {advice}"
             ) from error
+    if wanted is not None:
+        image_set = _only(image_set, wanted)
     return image_set if size is None else resized(image_set, size)
+
+
+def _only(image_set: ImageSet, wanted: frozenset[str]) -> ImageSet:
+    left = image_set.only(wanted)
+    if not left.parts():
+        places = {"unlabeled": "unlabeled/*"} | {
+            part: f"{part}/CLASS/*" for part in PARTS if part != "unlabeled"
+        }
+        named = [part for part in PARTS if part in wanted]
+        raise DataError(
+            f"{image_set.name} has no {' or '.join(named)} images: add "
+            f"{' or '.join(places[part] for part in named)}"
+        )
+    return left
 
 
 def _named() -> dict[str, Callable[[Options], ImageSet]]:

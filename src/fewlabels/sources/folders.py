@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path, PurePath
 
 from fewlabels.errors import DataError
-from fewlabels.images import ImageSet
-from fewlabels.sources.beside import read_class_names, read_folds
-from fewlabels.sources.gathering import Entry, gather, readable, sorted_names
+from fewlabels.images import PARTS, ImageSet
+from fewlabels.sources.beside import read_class_names
+from fewlabels.sources.gathering import Entry, gather, given_folds, readable, sorted_names
 from fewlabels.sources.pixels import Options
 
 FOLDER_NAMES = {
@@ -55,19 +55,23 @@ def read(path: Path, options: Options) -> ImageSet:
     ignored: Counter[str] = Counter()
     train = path / "train" if (path / "train").is_dir() else path
     class_names = _class_names(path, train)
-    parts = {"train": _labelled(path, train, class_names, ignored)}
-    for part in ("validation", "test"):
-        if folder := _part_folder(path, part):
+    parts = {}
+    for part in filter(options.wants, PARTS):
+        folder = train if part == "train" else _part_folder(path, part)
+        if folder is None:
+            continue
+        if part == "unlabeled":
+            parts[part] = [_entry(path, file, None) for _, file in _images(folder, ignored)]
+        else:
             parts[part] = _labelled(path, folder, class_names, ignored)
-    if folder := _part_folder(path, "unlabeled"):
-        parts["unlabeled"] = [_entry(path, file, None) for _, file in _images(folder, ignored)]
     gathered = gather(parts, options, class_names)
     return ImageSet(
         name=path.resolve().name,
         class_names=class_names,
         **gathered.parts,
-        folds=read_folds(path, gathered.n_entries["train"], gathered.kept["train"]),
+        folds=given_folds(path, gathered),
         damaged=gathered.damaged,
+        left_out=options.left_out,
         notes=(*gathered.notes, *ignored_note(ignored)),
     )
 
@@ -130,12 +134,19 @@ def _labelled(
                 f"{class_folder} is a class without training images; the classes are "
                 f"{', '.join(class_names[:10])}: add training images or remove it"
             )
+        others: Counter[str] = Counter()
         images = [
-            (inside, class_folder.name, file) for inside, file in _images(class_folder, ignored)
+            (inside, class_folder.name, file) for inside, file in _images(class_folder, others)
         ]
         if not images:
-            raise DataError(f"the class folder {class_folder} has no images: add some or remove it")
+            kinds = ", ".join(f"{kind} {count:,}" for kind, count in others.most_common(5))
+            raise DataError(
+                f"the class folder {class_folder} has no images"
+                f"{f', only files of other kinds ({kinds})' if others else ''}: add some or remove "
+                "it"
+            )
         found += images
+        ignored.update(others)
     return [_entry(path, file, class_name) for _, class_name, file in sorted(found)]
 
 

@@ -8,13 +8,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from fewlabels.errors import DataError
-from fewlabels.images import Damaged, Images, ImageSet
+from fewlabels.images import Damaged, Images, no_images
 from fewlabels.progress import say, stage
+from fewlabels.sources.beside import read_folds
 from fewlabels.sources.pixels import (
     DamagedImageError,
     Options,
@@ -49,7 +51,8 @@ def readable(name: str) -> str:
 class Gathered:
     """What `gather` read.
 
-    parts : the images of each part, all of one size, labels as indices into `class_names`
+    parts : the images of each part, all of one size, labels as indices into `class_names`; `train`
+        is there without an image if it was not given
     class_names : as given, or those of the training images, sorted (as numbers if all are)
     kept : for each part, the positions (int64, increasing) of these images among its entries;
         where images were damaged, folds must be moved (`beside.read_folds`)
@@ -73,7 +76,7 @@ def gather(
     options: Options,
     class_names: tuple[str, ...] | None = None,
 ) -> Gathered:
-    """Decode all parts of a set; the part `train` gives the classes where no names are given.
+    """Decode parts of a set; the part `train` gives the classes where no names are given.
 
     With `options.size` every image is fitted to it. Without, images of one size (square or not)
     stay as they are; if sizes are mixed, all are fitted to the most common shorter side (of
@@ -106,6 +109,9 @@ def _gather(
 ) -> Gathered:
     reader = _Reader(options, class_names)
     images = {part: reader.read(part, entries) for part, entries in parts.items()}
+    if "train" not in images:
+        height, width = (reader.shape or (3, 0, 0))[1:]
+        images["train"] = no_images((height, width))
     for damaged in reader.damaged[:5]:
         say(f"skipped a damaged image: {damaged.name} {damaged.reason}")
     if len(reader.damaged) > 5:
@@ -232,6 +238,13 @@ def _nothing_read(part: str, damaged: list[Damaged]) -> DataError:
     )
 
 
+def given_folds(folder: Path, gathered: Gathered) -> tuple[np.ndarray, ...]:
+    """The folds that lie beside the images; none where the training images were not read."""
+    if "train" not in gathered.kept:
+        return ()
+    return read_folds(folder, gathered.n_entries["train"], gathered.kept["train"])
+
+
 def sorted_names(names: Iterable[str]) -> tuple[str, ...]:
     """Class names in order: as numbers if all are numbers, else as text."""
     found = sorted(names)
@@ -256,32 +269,3 @@ def _labels(part: str, entries: list[Entry], class_names: tuple[str, ...]) -> np
                 "of that class and its name, or remove it"
             )
     return np.array([label_of[entry.class_name] for entry in entries], np.int64)
-
-
-def resized(image_set: ImageSet, size: int) -> ImageSet:
-    """The set with every image fitted to `size`; the same set where it has that size already."""
-    if image_set.train.size == (size, size):
-        return image_set
-    height, width = image_set.train.size
-    note = f"each image was resized and centre-cropped from {height} x {width} to {size} x {size}"
-    say(note)
-    parts = {part: _resized(part, images, size) for part, images in image_set.parts().items()}
-    return replace(
-        image_set,
-        train=parts["train"],
-        validation=parts.get("validation"),
-        test=parts.get("test"),
-        unlabeled=parts.get("unlabeled"),
-        notes=(*image_set.notes, note),
-    )
-
-
-def _resized(part: str, images: Images, size: int) -> Images:
-    with stage(f"resizing {part}", total=len(images), unit="images") as advance:
-
-        def fitted() -> Iterator[np.ndarray]:
-            for _, pixels in in_threads(lambda image: fit_to_size(image, size), images.pixels):
-                advance(1)
-                yield pixels
-
-        return replace(images, pixels=store(fitted()))

@@ -108,24 +108,18 @@ def shapes(
     seed, n_classes = options.seed, len(OBJECTS)
     n_strange = round(n_unlabeled * out_of_class)
     n_leaked = max(0, min(n_leaked, n_unlabeled - n_strange, n_test_per_class * n_classes))
-    counts = np.array([n_train_per_class, n_test_per_class]) * n_classes
-    with stage("making shapes", total=int(counts.sum()) + n_unlabeled, unit="images") as advance:
+    labelled = (n_train_per_class + n_test_per_class) * n_classes
+    n_made = labelled + (n_unlabeled if options.wants("unlabeled") else 0)
+    unlabeled = None
+    with stage("making shapes", total=n_made, unit="images") as advance:
         train = _labelled("train", n_train_per_class, size, Draws(seed, 1))
         advance(len(train))
         test = _labelled("test", n_test_per_class, size, Draws(seed, 2))
         advance(len(test))
-        draws = Draws(seed, 3)
-        pixels = np.concatenate(
-            [
-                *_drawn(OBJECTS, n_unlabeled - n_strange - n_leaked, size, draws),
-                *_drawn(STRANGERS, n_strange, size, draws),
-                test.pixels[draws.permutation(len(test))[:n_leaked]],
-            ]
-        )
-        unlabeled = Images(
-            pixels=pixels[draws.permutation(n_unlabeled)], names=_names("unlabeled", n_unlabeled)
-        )
-        advance(n_unlabeled)
+        if options.wants("unlabeled"):
+            n_own = n_unlabeled - n_strange - n_leaked
+            unlabeled = _unlabelled(n_own, n_strange, n_leaked, test, Draws(seed, 3))
+            advance(n_unlabeled)
     return ImageSet(
         name="shapes",
         class_names=tuple(OBJECTS),
@@ -168,6 +162,20 @@ def _labelled(part: str, n_per_class: int, size: int, draws: Draws) -> Images:
     order = draws.permutation(n)
     labels = np.repeat(np.arange(len(OBJECTS), dtype=np.int64), n_per_class)
     return Images(pixels=pixels[order], labels=labels[order], names=_names(part, n))
+
+
+def _unlabelled(n_own: int, n_strange: int, n_leaked: int, test: Images, draws: Draws) -> Images:
+    """Images of the classes, images of none, and copies of test images, mixed."""
+    size = test.size[0]
+    pixels = np.concatenate(
+        [
+            *_drawn(OBJECTS, n_own, size, draws),
+            *_drawn(STRANGERS, n_strange, size, draws),
+            test.pixels[draws.permutation(len(test))[:n_leaked]],
+        ]
+    )
+    order = draws.permutation(len(pixels))
+    return Images(pixels=pixels[order], names=_names("unlabeled", len(pixels)))
 
 
 def _names(part: str, n: int) -> tuple[str, ...]:

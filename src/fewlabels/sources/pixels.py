@@ -10,6 +10,9 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from fewlabels.errors import ConfigError
+from fewlabels.images import PARTS
+
+LARGEST_SIZE = 4096  # pixels; one image of it is 50 MB
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,18 +23,32 @@ class Options:
         it is, and lets a set of mixed sizes choose (see `gathering.gather`)
     strict : stop at the first damaged image instead of naming, counting and skipping it
     seed : of made sets
+    parts : those that are wanted; None for all. A format need not read the others
     """
 
     size: int | None = None
     strict: bool = False
     seed: int = 0
+    parts: frozenset[str] | None = None
 
     def __post_init__(self) -> None:
-        if self.size is not None and self.size < 1:
+        if self.size is not None and not 1 <= self.size <= LARGEST_SIZE:
             raise ConfigError(
-                f"a size is a whole number of pixels, at least 1; got {self.size}: "
-                "give another --size"
+                f"a size is a whole number of pixels, from 1 to {LARGEST_SIZE:,}; got "
+                f"{self.size:,}: give another --size"
             )
+        wrong = sorted((self.parts or set()) - set(PARTS))
+        if wrong or self.parts == frozenset():
+            raise ValueError(
+                f"parts are some of {', '.join(PARTS)}, such as ('test',); got {wrong or 'none'}"
+            )
+
+    def wants(self, part: str) -> bool:
+        return self.parts is None or part in self.parts
+
+    @property
+    def left_out(self) -> frozenset[str]:
+        return frozenset(part for part in PARTS if not self.wants(part))
 
 
 class DamagedImageError(Exception):

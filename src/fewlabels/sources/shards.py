@@ -20,9 +20,9 @@ from typing import NamedTuple
 
 from fewlabels.errors import DataError
 from fewlabels.images import ImageSet
-from fewlabels.sources.beside import read_class_names, read_folds
+from fewlabels.sources.beside import read_class_names
 from fewlabels.sources.folders import FOLDER_NAMES, ignored_note, is_image, kind_of
-from fewlabels.sources.gathering import Entry, gather, readable
+from fewlabels.sources.gathering import Entry, gather, given_folds, readable, sorted_names
 from fewlabels.sources.pixels import Options
 
 ARCHIVE = re.compile(r"(?P<part>[a-z]+)(-(?P<number>\d+))?\.(tar|tar\.gz|tgz|tar\.xz)")
@@ -56,15 +56,20 @@ def read(path: Path, options: Options) -> ImageSet:
     parts = {
         part: _Members(part, _whole_sequence(path, part, archives), class_names)
         for part, archives in _archives(path).items()
+        if part == "train" or options.wants(part)
     }
+    if not options.wants("train"):
+        train = parts.pop("train")
+        class_names = class_names or sorted_names({entry.class_name or "" for entry in train})
     gathered = gather(parts, options, class_names)
     ignored: Counter[str] = sum((members.ignored for members in parts.values()), Counter())
     return ImageSet(
         name=path.resolve().name,
         class_names=gathered.class_names,
         **gathered.parts,
-        folds=read_folds(path, gathered.n_entries["train"], gathered.kept["train"]),
+        folds=given_folds(path, gathered),
         damaged=gathered.damaged,
+        left_out=options.left_out,
         notes=(*gathered.notes, *ignored_note(ignored)),
     )
 

@@ -4,13 +4,13 @@ An array over 64 MiB lies in a temporary file (already unlinked; TMPDIR says on 
 mapped, so memory does not grow with the number of images.
 """
 
-import errno
 import tempfile
 from collections.abc import Iterable
 
 import numpy as np
 
 from fewlabels.errors import DataError
+from fewlabels.whole_files import is_full
 
 IN_MEMORY = 64 * 2**20  # bytes; an array over this lies in a temporary file
 
@@ -32,7 +32,7 @@ def store(images: Iterable[np.ndarray]) -> np.ndarray:
                 count, shape = count + 1, image.shape
             file.flush()
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if not is_full(error):
                 raise
             raise DataError(
                 f"the disk of temporary files ({tempfile.gettempdir()}) is full after {count:,} "

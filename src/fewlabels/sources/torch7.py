@@ -51,7 +51,11 @@ def read(path: Path, options: Options) -> ImageSet:
     if files["train"] is None:
         raise DataError(f"{path} needs a file train.t7b; there is none: put it there")
     notes: list[str] = []
-    parts = {part: _part(part, file, notes) for part, file in files.items() if file is not None}
+    parts = {
+        part: _part(part, file, notes)
+        for part, file in files.items()
+        if file is not None and (part == "train" or options.wants(part))  # it has the classes
+    }
     train = parts["train"]
     assert train.labels is not None  # `_part` asks for them
     n_classes = int(train.labels.max()) + 1

@@ -3,14 +3,11 @@
 Everything is written into a folder beside the destination and renamed when it is whole.
 """
 
-import errno
 import io
-import os
 import re
-import shutil
 import tarfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -23,6 +20,7 @@ from fewlabels.images import Images, ImageSet
 from fewlabels.progress import stage
 from fewlabels.sources.beside import write_beside
 from fewlabels.threads import in_threads
+from fewlabels.whole_files import is_full, whole_folder
 
 STL10_SIZE = (96, 96)  # pixels; the binaries have no header that could say another size
 SHARD_LENGTH = 1000  # images
@@ -50,7 +48,7 @@ def convert(image_set: ImageSet, dest: Path, to: Layout, *, overwrite: bool = Fa
         raise ConfigError(f"a layout is one of {', '.join(_WRITERS)}; got {to!r}: choose one")
     dest = Path(dest).absolute()
     _check_free(dest, overwrite)
-    _check_class_names(image_set.class_names)
+    _check_class_names(image_set.class_names, to)
     with _whole_folder(dest) as folder:
         for part, images in image_set.parts().items():
             if part == "unlabeled":
@@ -79,32 +77,32 @@ def _check_free(dest: Path, overwrite: bool) -> None:
         )
 
 
-def _check_class_names(class_names: tuple[str, ...]) -> None:
-    """They become lines of a file and names of folders, also where a and A are one name."""
+def _check_class_names(class_names: tuple[str, ...], to: Layout) -> None:
+    """They become lines of a file, and names of folders, also where a and A are one name."""
     for name in class_names:
-        if not name.isprintable() or name != name.strip() or set(name) & set('/\\:*?"<>|'):
+        if not name.isprintable() or name != name.strip() or not name:
             raise DataError(
-                f"the class name {name!r} cannot name a folder: use letters, digits, - and _"
+                f"the class name {name!r} cannot be a line of class_names.txt: use printed letters"
             )
-        if name.startswith(".") or not name:
+        if to == "folder" and set(name) & set('/\\:*?"<>|'):
+            raise DataError(
+                f"the class name {name!r} cannot name a folder everywhere: use letters, digits, "
+                "- and _, or convert to shards"
+            )
+        if to == "folder" and name.startswith("."):
             raise DataError(f"the class name {name!r} would name a hidden folder: change it")
-    if len({name.lower() for name in class_names}) < len(class_names):
+    if to == "folder" and len({name.lower() for name in class_names}) < len(class_names):
         raise DataError("class names that differ only in case cannot name folders: change one")
 
 
 @contextmanager
 def _whole_folder(dest: Path) -> Iterator[Path]:
     """A folder to write into that becomes `dest` at the end of the block, or vanishes."""
-    partial = dest.with_name(f".{dest.name}.partial-{os.getpid()}")
-    replaced = dest.with_name(f".{dest.name}.replaced-{os.getpid()}")
     try:
-        partial.mkdir(parents=True)
-        yield partial
-        if dest.exists():
-            dest.rename(replaced)
-        partial.rename(dest)
+        with whole_folder(dest) as folder:
+            yield folder
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not is_full(error):
             raise DataError(
                 f"{dest} cannot be written ({error.strerror or error}): name another folder"
             ) from error
@@ -112,12 +110,6 @@ def _whole_folder(dest: Path) -> Iterator[Path]:
             f"the disk is full, so nothing was written to {dest}: free some space or name a "
             "folder on another disk"
         ) from error
-    finally:
-        if replaced.exists() and not dest.exists():
-            replaced.rename(dest)
-        for leftover in (partial, replaced):
-            with suppress(FileNotFoundError):
-                shutil.rmtree(leftover)
 
 
 def _write_stl10(
