@@ -39,7 +39,15 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("ways/",),
     ("recipes", "devices", "runs unfinished", "splits", "model", "fitting"),
-    ("protocol", "figures", "report/", "showing", "options", "jobs"),
+    (
+        "protocol",
+        "figures curves",
+        "report/",
+        "showing",
+        "options",
+        "comparing compare_job",
+        "jobs",
+    ),
     ("terminal", "__init__", "demo", "cli", "__main__"),
 )
 ROOMS = [(room, layer) for layer, rooms in enumerate(LAYERS) for room in rooms]

@@ -234,6 +234,25 @@ def report(run: Path, *, as_json: Json = False) -> None:
     _print(result, lambda result: result["report"], as_json)
 
 
+@app.command
+def compare(*runs: Path, out: Path = Path(), as_json: Json = False) -> None:
+    """Draw training and test accuracy of runs against epochs and seconds, and print a table.
+
+    Parameters
+    ----------
+    runs
+        Folders of fits or scores, at least two.
+    out
+        Folder of comparison.png, .svg and .json.
+    """
+    from fewlabels import terminal
+    from fewlabels.compare_job import compare_runs
+
+    with terminal.shown():
+        result = compare_runs(runs, out)
+    _print(result, terminal.comparison_text, as_json)
+
+
 def _print(result: Mapping[str, Any], text: Callable[..., str], as_json: bool) -> None:
     print(json.dumps(result, ensure_ascii=False) if as_json else text(result))
 
