@@ -53,7 +53,7 @@ def compare_runs(run_folders: Sequence[Path], out: Path = Path()) -> dict[str, A
         "runs": [run.row() | {"curves": _as_dicts(run.curves)} for run in found],
         "warnings": unlike,
     }
-    picture = curves.accuracy_curves(lines, " ".join(f"{warning}." for warning in unlike))
+    picture = curves.accuracy_curves(lines, " ".join(map(_sentence, unlike)))
     files = {
         PNG: figures.to_png(picture, dots_per_inch=DOTS_PER_INCH),
         SVG: figures.to_svg(picture).encode(),
@@ -61,6 +61,10 @@ def compare_runs(run_folders: Sequence[Path], out: Path = Path()) -> dict[str, A
     }
     _write(out, files)
     return compared | {"png": str(out / PNG), "svg": str(out / SVG), "json": str(out / JSON)}
+
+
+def _sentence(words: str) -> str:
+    return f"{words[0].upper()}{words[1:]}."
 
 
 def _check_asked(run_folders: Sequence[Path]) -> None:
