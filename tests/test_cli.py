@@ -30,7 +30,7 @@ def test_help_and_version_name_the_commands_and_the_number(capsys):
     assert 0 == main(["--version"])
     version = capsys.readouterr().out
 
-    for name in "demo data convert fit score evaluate predict trace report".split():
+    for name in "demo data convert fit score evaluate predict trace report compare".split():
         assert f" {name} " in commands
     assert version.strip().count(".") == 2
 

@@ -41,15 +41,16 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("recipes", "devices", "runs unfinished", "splits", "model", "fitting"),
     (
         "protocol",
-        "figures",
+        "figures curves",
         "report/",
         "showing",
         "options",
         "run_images",
+        "comparing compare_job",
         "jobs",
         "tracing trace_job trace_losses trace_pictures",
     ),
-    ("terminal", "streams", "__init__", "demo", "cli", "__main__"),
+    ("terminal", "streams", "__init__", "demo", "run_commands", "cli", "__main__"),
 )
 ROOMS = [(room, layer) for layer, rooms in enumerate(LAYERS) for room in rooms]
 MAX_LINES = 300

@@ -13,10 +13,9 @@ from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
-from fewlabels import streams, terminal
-from fewlabels.errors import ConfigError, FewlabelsError
+from fewlabels import run_commands, streams, terminal
+from fewlabels.errors import FewlabelsError
 from fewlabels.options import (
-    Device,
     Json,
     Learning,
     NotNegative,
@@ -173,100 +172,14 @@ def score(
     streams.print_result(result, terminal.scores_text, as_json)
 
 
-@app.command
-def evaluate(
-    run: Path, source: str | None = None, /, *, device: Device = "auto", as_json: Json = False
-) -> None:
-    """Score a model on the test images of the source it learned from, or of another.
-
-    Parameters
-    ----------
-    run
-        Folder of a fit.
-    source
-        Another source with the same classes, in place of the one that the run remembers.
-    device
-        Where to compute.
-    """
-    from fewlabels import jobs
-
-    with terminal.shown():
-        result = jobs.evaluate_run(run, source, device)
-    streams.print_result(result, terminal.scores_text, as_json)
-
-
-@app.command
-def predict(
-    run: Path,
-    /,
-    *paths: Path,
-    device: Device = "auto",
-    as_json: Json = False,
-) -> None:
-    """Name the class of images: a line each with path, class and probability, parted by tabs.
-
-    Parameters
-    ----------
-    run
-        Folder of a fit.
-    paths
-        Image files, or folders of them.
-    device
-        Where to compute.
-    """
-    from fewlabels import jobs
-
-    if not paths:
-        raise ConfigError("predict needs at least one PATH: image files, or folders of them")
-    with terminal.shown():
-        result = jobs.predict_run(run, paths, device)
-    streams.print_result(result, terminal.predictions_text, as_json)
-
-
-@app.command
-def report(run: Path, /, *, as_json: Json = False) -> None:
-    """Write the report of a run again.
-
-    Parameters
-    ----------
-    run
-        Folder of a fit or score.
-    """
-    from fewlabels import jobs
-
-    with terminal.shown():
-        result = jobs.report_run(run)
-    streams.print_result(result, lambda result: result["report"], as_json)
-
-
-@app.command
-def trace(
-    run: Path,
-    /,
-    *,
-    images: str | None = None,
-    out: Path | None = None,
-    device: Device = "auto",
-    as_json: Json = False,
-) -> None:
-    """Draw a run's network with its time, memory, and the gradients on every edge.
-
-    Parameters
-    ----------
-    run
-        Folder of a fit.
-    images
-        Another source of images than the one it learned from.
-    out
-        Folder of trace.svg and trace.json; the run's if not given.
-    device
-        Where to compute.
-    """
-    from fewlabels import trace_job, trace_pictures
-
-    with terminal.shown():
-        result = trace_job.trace_run(run, images, out, device)
-    streams.print_result(result, trace_pictures.text, as_json)
+for command in (
+    run_commands.evaluate,
+    run_commands.predict,
+    run_commands.report,
+    run_commands.trace,
+    run_commands.compare,
+):
+    app.command(command)
 
 
 _arguments: tuple[str, ...] = ()  # of this call, for `config.toml`

@@ -7,11 +7,12 @@ Matplotlib is used through its objects alone, so no window, backend or global fi
 
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from math import ceil, sqrt
 
 import numpy as np
-from matplotlib import colormaps
+from matplotlib import colormaps, rc_context
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
@@ -216,10 +217,25 @@ def to_png(picture: np.ndarray | Figure, *, dots_per_inch: int = 130) -> bytes:
     """A PNG file's bytes of a uint8 RGB array (height, width, 3), or of a figure."""
     buffer = io.BytesIO()
     if isinstance(picture, Figure):
-        with warnings.catch_warnings():
-            # a letter that the font lacks is drawn as a box; the page has the name as text
-            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        with lacking_letters_as_boxes():
             picture.savefig(buffer, format="png", dpi=dots_per_inch, bbox_inches="tight")
     else:
         Image.fromarray(np.ascontiguousarray(picture)).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
+
+
+def to_svg(figure: Figure) -> str:
+    """An SVG file's text; letters are outlines, so that it looks the same without our font."""
+    buffer = io.StringIO()
+    # no date and no random names: the same picture is the same text
+    with lacking_letters_as_boxes(), rc_context({"svg.hashsalt": "fewlabels"}):
+        figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
+    return buffer.getvalue()
+
+
+@contextmanager
+def lacking_letters_as_boxes() -> Iterator[None]:
+    """A letter that the font lacks is drawn as a box, without a warning: the name is text too."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield

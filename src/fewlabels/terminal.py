@@ -273,6 +273,21 @@ def scores_text(scores: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def comparison_text(compared: Mapping[str, Any]) -> str:
+    """What `compare` prints: a row per run, and where the picture is."""
+    heads = "run recipe protocol accuracy clean calibration seconds MiB seed".split()
+    return f"{table([_run_row(run) for run in compared['runs']], heads)}\n\n{compared['png']}"
+
+
+def _run_row(run: Mapping[str, Any]) -> list[str]:
+    spread = run["accuracy_std"]
+    accuracy = percent(run["accuracy"]) + ("" if spread is None else f" +- {100 * spread:.2f}")
+    shares = percent(run["accuracy_clean"]), percent(run["calibration_error"])
+    counts = [run[name] for name in ("seconds", "peak_memory_mib", "seed")]
+    numbers = ("-" if count is None else f"{count:,.0f}" for count in counts)
+    return [run["run"], run["recipe"] or "-", run["protocol"] or "-", accuracy, *shares, *numbers]
+
+
 def predictions_text(answered: Mapping[str, Any]) -> str:
     """What `fewlabels predict` prints: one line per image, columns parted by tabs."""
     return "\n".join(

@@ -1,0 +1,229 @@
+"""What runs wrote of themselves -> rows and curves to put side by side, and what is not alike.
+
+Only files are read; nothing is computed again.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fewlabels import runs, unfinished
+from fewlabels.curves import LABEL_LENGTH, Curve, Line
+from fewlabels.errors import CheckpointError
+
+DRAWN_BY_SEED = ("shapes", "digits")  # sources whose images or parts depend on the seed
+TOLD = (  # of a run's scores
+    "accuracy accuracy_std accuracy_clean calibration_error recipe protocol peak_memory_mib seed "
+    "n_test n_folds"
+).split()
+PARTS = {"train": "training"}  # in names of facts -> in words
+
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFacts:
+    """What a run's files tell.
+
+    folder : as the user named it; label : its short name, unlike those of the others
+    curves : part -> a curve per training
+    """
+
+    folder: Path
+    label: str
+    config: Record
+    scores: Record
+    curves: Mapping[str, tuple[Curve, ...]]
+
+    def row(self) -> dict[str, Any]:
+        """The run's row of the table; None for what it does not tell."""
+        return {
+            "run": str(self.folder),
+            "label": self.label,
+            **{name: self.scores.get(name) for name in TOLD},
+            "seconds": _total(self.scores.get("seconds")),
+            "source": _section(self.config, "run").get("source"),
+            "n_labelled": _section(self.config, "data").get("n_labelled"),
+        }
+
+    def line(self) -> Line:
+        """What is drawn of it."""
+        final = _number(self.scores.get("accuracy"))
+        return Line(label=self.label, curves=self.curves, final=final)
+
+
+def read_run(folder: Path, label: str) -> RunFacts:
+    """What a run's files tell.
+
+    Raises CheckpointError where there is no run, it is not finished, or a file of it is damaged.
+    """
+    working = unfinished.place_of(folder.resolve())
+    cut_off = (folder / unfinished.MARKER).exists()
+    if cut_off or (not folder.exists() and working.is_dir()):
+        raise CheckpointError(
+            f"{folder} is not finished{'' if cut_off else f' (there is {working.name})'}: wait "
+            "until it is, or go on with fewlabels fit ... --resume"
+        )
+    config, scores = runs.read_config(folder), runs.read_scores(folder)
+    if not isinstance(scores, dict):
+        raise CheckpointError(f"{folder / 'scores.json'} holds no scores: fit again")
+    lines = read_metrics(folder / "metrics.jsonl")
+    return RunFacts(
+        folder=folder, label=label, config=config, scores=scores, curves=curves_of(lines)
+    )
+
+
+def read_metrics(path: Path) -> list[Record]:
+    """The lines of a run's `metrics.jsonl`; none where there is no such file.
+
+    Raises CheckpointError for a line that is no JSON object, naming it.
+    """
+    if not path.exists():
+        return []
+    try:
+        texts = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path} cannot be read ({error}): fit again") from error
+    return [_record(text, f"{path}, line {number}") for number, text in enumerate(texts, 1)]
+
+
+def _record(text: str, place: str) -> Record:
+    try:
+        record = json.loads(text)
+    except ValueError as error:
+        raise CheckpointError(f"{place} is no JSON ({error}): fit again") from error
+    if not isinstance(record, dict):
+        raise CheckpointError(f"{place} is no JSON object: fit again")
+    return record
+
+
+def curves_of(lines: Sequence[Record]) -> dict[str, tuple[Curve, ...]]:
+    """Part ("training", "test", ...) -> a curve per training that measured it.
+
+    A measurement is a finite fact with `accuracy` in its name, on a line with an epoch and seconds;
+    the rest of the name tells the part. Where a training notes two of one part, that whose name
+    ends in `accuracy` is taken: `train_accuracy` is measured after an epoch, `accuracy_train` is
+    the mean over its steps. A new training begins where the epochs of a stage begin anew.
+    """
+    points: dict[tuple[str, str, int], list[tuple[float, float, float]]] = {}
+    standing: dict[str, tuple[float, int]] = {}  # stage -> epoch, number of the training
+    n_trainings = 0
+    for line in lines:
+        stage = str(line.get("stage"))
+        epoch, seconds = _number(line.get("epoch")), _number(line.get("seconds"))
+        if epoch is None or seconds is None:
+            continue
+        before, training = standing.get(stage, (math.inf, 0))
+        if epoch <= before:
+            training, n_trainings = n_trainings, n_trainings + 1
+        standing[stage] = epoch, training
+        for name, value in line.items():
+            accuracy = _number(value)
+            if accuracy is not None and "accuracy" in name.split("_"):
+                key = (part_of(name), name, training)
+                points.setdefault(key, []).append((epoch, seconds, accuracy))
+    # names that end in accuracy first
+    ordered = sorted(points, key=lambda key: (key[0], key[2], not key[1].endswith("accuracy")))
+    chosen: dict[tuple[str, int], Curve] = {}
+    for part, name, training in ordered:
+        epochs, seconds_of, accuracies = zip(*points[part, name, training], strict=True)
+        curve = Curve(name=name, epochs=epochs, seconds=seconds_of, accuracy=accuracies)
+        chosen.setdefault((part, training), curve)
+    parts = sorted({part for part, _ in chosen})
+    return {part: tuple(c for (p, _), c in chosen.items() if p == part) for part in parts}
+
+
+def part_of(name: str) -> str:
+    """`train_accuracy`, `accuracy_train` -> "training"; `accuracy_held_out` -> "held out"."""
+    return " ".join(PARTS.get(word, word) for word in name.split("_") if word != "accuracy")
+
+
+def differences(found: Sequence[RunFacts]) -> list[str]:
+    """A sentence for each thing that makes the accuracies of these runs no fair comparison."""
+    told = []
+    for what, tell in (("protocols", _protocol), ("data", _data), ("test sets", _test_set)):
+        kinds: dict[str, list[str]] = {}
+        for run in found:
+            kinds.setdefault(tell(run), []).append(run.label)
+        if len(kinds) > 1:
+            listed = "; ".join(f"{', '.join(names)}: {kind}" for kind, names in kinds.items())
+            told.append(f"the runs have different {what} ({listed})")
+    parts = sorted({part for run in found for part in run.curves})
+    for part in parts:
+        names = {run.label: run.curves[part][0].name for run in found if part in run.curves}
+        if len(set(names.values())) > 1:
+            listed = "; ".join(f"{label}: {name}" for label, name in names.items())
+            told.append(f"{part} accuracy was measured in different ways ({listed})".lstrip())
+    return told
+
+
+def _protocol(run: RunFacts) -> str:
+    name = str(run.scores.get("protocol"))
+    folds = _section(run.config, "run").get("folds") or [0]
+    if folds == [0] or name == f"fold-{folds[0]}":
+        return name
+    return f"{name}, folds {', '.join(map(str, folds))}"
+
+
+def _data(run: RunFacts) -> str:
+    asked = _section(run.config, "run")
+    source = str(asked.get("source"))
+    if source in DRAWN_BY_SEED:
+        source += f" of seed {asked.get('seed')}"
+    return source + (f" at size {asked['size']}" if asked.get("size") else "")
+
+
+def _test_set(run: RunFacts) -> str:
+    """How many images of which classes; in scores of several folds the confusion adds them up."""
+    n_test = run.scores.get("n_test")
+    if n_test is None:
+        return "none"
+    rows = run.scores.get("confusion") or []
+    counts = [sum(row) // (run.scores.get("n_folds") or 1) for row in rows]
+    names = list(run.scores.get("accuracy_per_class") or range(len(counts)))
+    each = ", ".join(f"{n} {name}" for n, name in zip(counts[:4], names, strict=False))
+    return f"{n_test:,} images of {len(names)} classes ({each}{', ...' * (len(counts) > 4)})"
+
+
+def labels_of(run_folders: Sequence[Path]) -> list[str]:
+    """Names short enough for a picture and all unlike: the ends of the paths, else numbered."""
+    parts = [folder.resolve().parts for folder in run_folders]
+    for depth in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(part[-depth:]).strip("/") for part in parts]
+        if len(set(names)) == len(names):
+            break
+    short = [_middle_left_out(name, LABEL_LENGTH) for name in names]
+    if len(set(short)) < len(short):
+        room = LABEL_LENGTH - 3
+        short = [f"{i} {_middle_left_out(name, room)}" for i, name in enumerate(names, 1)]
+    return short
+
+
+def _middle_left_out(name: str, length: int) -> str:
+    """Runs often differ in the end of their names."""
+    name = " ".join(name.split())
+    if len(name) <= length:
+        return name
+    end = length // 2
+    return f"{name[: length - end - 1]}…{name[-end:]}"
+
+
+def _total(seconds: Any) -> float | None:
+    """All stages together."""
+    if isinstance(seconds, Mapping):
+        return round(sum(_number(one) or 0.0 for one in seconds.values()), 3)
+    return _number(seconds)
+
+
+def _section(config: Record, name: str) -> Record:
+    section = config.get(name)
+    return section if isinstance(section, Mapping) else {}
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
