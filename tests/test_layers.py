@@ -36,10 +36,18 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "features",
         "training training_loop training_config batches processes "
         "optimizers averaging checkpoints tracking",
+        "architectures",
     ),
     ("ways/",),
-    ("recipes", "devices", "runs unfinished", "splits", "model", "fitting"),
-    ("protocol", "figures", "report/", "showing", "options", "jobs"),
+    (
+        "recipes recipe settings trained_recipes",
+        "devices",
+        "runs unfinished",
+        "splits",
+        "model",
+        "fitting",
+    ),
+    ("protocol", "figures", "report/", "showing", "scores_file", "options", "jobs"),
     ("terminal", "__init__", "demo", "cli", "__main__"),
 )
 ROOMS = [(room, layer) for layer, rooms in enumerate(LAYERS) for room in rooms]

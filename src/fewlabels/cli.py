@@ -24,6 +24,9 @@ Json = Annotated[
 Overwrite = Annotated[
     bool, Parameter(negative="", help="Replace what an earlier call wrote there.")
 ]
+Resume = Annotated[
+    bool, Parameter(negative="", help="Go on with the trainings of a run that was cut off.")
+]
 Device = Literal["auto", "cpu", "cuda"]
 
 
@@ -112,6 +115,7 @@ def fit(
     out: Path,
     fold: Annotated[int | None, Parameter(validator=NotNegative)] = None,
     learning: Learning | None = None,
+    resume: Resume = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -131,7 +135,7 @@ def fit(
     asked = learning or Learning()
     with terminal.shown():
         result = jobs.fit_run(
-            source, asked, out, fold=fold, overwrite=overwrite, command=_command()
+            source, asked, out, fold=fold, overwrite=overwrite, resume=resume, command=_command()
         )
     _print(result, terminal.scores_text, as_json)
 
@@ -143,10 +147,11 @@ def score(
     out: Path,
     folds: str = "all",
     learning: Learning | None = None,
+    resume: Resume = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Score a recipe: mean and standard deviation over folds, the filters learned once for all.
+    """Score a recipe: mean and deviation over folds; what needs no labels is learned once for all.
 
     Parameters
     ----------
@@ -163,7 +168,13 @@ def score(
     asked = learning or Learning()
     with terminal.shown():
         result = jobs.score_run(
-            source, asked, out, folds=numbers, overwrite=overwrite, command=_command()
+            source,
+            asked,
+            out,
+            folds=numbers,
+            overwrite=overwrite,
+            resume=resume,
+            command=_command(),
         )
     _print(result, terminal.scores_text, as_json)
 

@@ -9,17 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from fewlabels import graph_files, runs, showing, splits
+from fewlabels import graph_files, runs, scores_file, showing, splits, unfinished
 from fewlabels.devices import resolve
 from fewlabels.errors import CheckpointError, ConfigError, DataError
-from fewlabels.fitting import as_recipe
+from fewlabels.fitting import as_recipe, within
 from fewlabels.images import ImageSet
 from fewlabels.model import Model
-from fewlabels.options import Learning, Reading, settings_of
+from fewlabels.options import Learning, Reading, seconds_of, settings_of
 from fewlabels.progress import Clock, watching
-from fewlabels.protocol import Outcome, evaluate, mean_and_deviation, score
+from fewlabels.protocol import Outcome, evaluate, score
 from fewlabels.recipes import Recipe
 from fewlabels.report import page
 from fewlabels.sources import read
@@ -62,7 +60,7 @@ def fit_run(
 
     `resume` keeps the checkpoints of a run of the same `out` that was cut off.
     """
-    recipe = as_recipe(asked.recipe, settings_of(asked.settings))
+    recipe = _recipe(asked)
     folds = None if fold is None else (fold,)
     with _run_folder(asked, out, overwrite, resume) as (folder, clock):
         image_set, plan = _planned(source, asked, folds)
@@ -71,11 +69,11 @@ def fit_run(
                 f"{plan.protocol} has {len(plan.folds)} folds and fit takes one: say which with "
                 "--fold, or use fewlabels score"
             )
-        outcome = _learn(image_set, recipe, plan, asked)
+        outcome = _learn(image_set, recipe, plan, asked, folder, resume)
         info = _info(source, asked, image_set, plan, command)
         replace(outcome.models[0], info=info).write(folder)
-        facts = _facts(recipe, plan, asked, clock)
-        scores = _fold_scores(outcome, 0, image_set.class_names) | facts
+        facts = scores_file.facts(recipe, plan, asked.seed, clock)
+        scores = scores_file.fold_scores(outcome, 0, image_set.class_names) | facts
         _write(folder, scores, outcome, image_set)
     return {"run": str(out), "report": str(out / "report.html")} | scores
 
@@ -87,23 +85,27 @@ def score_run(
     *,
     folds: Sequence[int] | None = None,
     overwrite: bool = False,
+    resume: bool = False,
     command: str | None = None,
 ) -> dict[str, Any]:
-    """`fewlabels score`: mean and standard deviation over folds, learned once without labels."""
-    recipe = as_recipe(asked.recipe, settings_of(asked.settings))
-    with _run_folder(asked, out, overwrite) as (folder, clock):
+    """`fewlabels score`: mean and standard deviation over folds, learned once without labels.
+
+    A budget is that of each training, so of each fold where networks learn from labels.
+    """
+    recipe = _recipe(asked)
+    with _run_folder(asked, out, overwrite, resume) as (folder, clock):
         image_set, plan = _planned(source, asked, folds, several=True)
         if image_set.test is None or image_set.test.labels is None:
             raise DataError(
                 f"{image_set.name} has no labelled test images, so there is no score: add "
                 "test/CLASS/*, or use fewlabels fit"
             )
-        outcome = _learn(image_set, recipe, plan, asked)
+        outcome = _learn(image_set, recipe, plan, asked, folder, resume)
         info = _info(source, asked, image_set, plan, command)
         graph_files.save(outcome.models[0].graph.to("cpu"), folder)
         runs.write_toml(folder / runs.CONFIG, info | {"recipe": recipe.as_dict()})
-        scores = _mean_scores(outcome, plan, image_set.class_names)
-        scores |= _facts(recipe, plan, asked, clock)
+        scores = scores_file.mean_scores(outcome, plan, image_set.class_names)
+        scores |= scores_file.facts(recipe, plan, asked.seed, clock)
         _write(folder, scores, outcome, image_set)
     return {"run": str(out), "report": str(out / "report.html")} | scores
 
@@ -189,9 +191,34 @@ def _planned(
     return image_set, plan
 
 
-def _learn(image_set: ImageSet, recipe: Recipe, plan: splits.Plan, asked: Learning) -> Outcome:
-    how = {"seed": asked.seed, "device": asked.device, "precision": asked.precision}
-    return score(image_set, recipe, plan, **how)  # type: ignore[arg-type]
+def _recipe(asked: Learning) -> Recipe:
+    settings = settings_of(asked.settings)
+    return within(as_recipe(asked.recipe, settings), _budget(asked), settings)
+
+
+def _budget(asked: Learning) -> float | None:
+    return None if asked.budget is None else seconds_of(asked.budget)
+
+
+def _learn(
+    image_set: ImageSet,
+    recipe: Recipe,
+    plan: splits.Plan,
+    asked: Learning,
+    folder: Path,
+    resume: bool,
+) -> Outcome:
+    return score(
+        image_set,
+        recipe,
+        plan,
+        seed=asked.seed,
+        device=asked.device,
+        precision=asked.precision,
+        budget_seconds=_budget(asked),
+        checkpoints=folder / unfinished.CHECKPOINTS,
+        resume=resume,
+    )
 
 
 def _info(
@@ -214,6 +241,7 @@ def _info(
         "strict": asked.strict,
         "device": asked.device,
         "precision": asked.precision,
+        "budget": asked.budget,
         "command": command,
         "commit": runs.commit(),
     }
@@ -226,56 +254,6 @@ def _info(
         "damaged": [{"name": file.name, "reason": file.reason} for file in image_set.damaged],
     }
     return {"run": run, "data": data, "versions": runs.versions()}
-
-
-def _facts(recipe: Recipe, plan: splits.Plan, asked: Learning, clock: Clock) -> dict[str, Any]:
-    """What stands beside every score; the memory is the highest resident set so far."""
-    return {
-        "protocol": plan.protocol,
-        "recipe": recipe.name,
-        "seed": asked.seed,
-        "commit": runs.commit(),
-        "seconds": {stage: round(seconds, 3) for stage, seconds in clock.seconds.items()},
-        "peak_memory_mib": runs.peak_memory_mib(),
-    }
-
-
-def _fold_scores(outcome: Outcome, number: int, class_names: Sequence[str]) -> dict[str, Any]:
-    scores: dict[str, Any] = {}
-    if outcome.scores:
-        scores |= outcome.scores[number].as_dict(class_names)
-        scores |= {"accuracy_clean": outcome.clean[number], "n_leaked": outcome.n_leaked}
-    if outcome.validation:
-        scores["accuracy_validation"] = outcome.validation[number]
-    return scores
-
-
-def _mean_scores(outcome: Outcome, plan: splits.Plan, class_names: Sequence[str]) -> dict[str, Any]:
-    """Means over folds, and each fold; the confusion matrix adds the folds up."""
-    accuracy, deviation = mean_and_deviation([one.accuracy for one in outcome.scores])
-    clean, clean_deviation = mean_and_deviation(outcome.clean)
-    per_class = np.array([one.accuracy_per_class for one in outcome.scores], float).mean(0)
-    folds = [
-        {"fold": number, "n_labelled": len(plan.folds[place])}
-        | _fold_scores(outcome, place, class_names)
-        for place, number in enumerate(plan.numbers)
-    ]
-    return {
-        "accuracy": accuracy,
-        "accuracy_std": deviation,
-        "accuracy_clean": clean,
-        "accuracy_clean_std": clean_deviation,
-        "n_folds": len(folds),
-        "n_test": outcome.scores[0].n_test,
-        "n_leaked": outcome.n_leaked,
-        "accuracy_per_class": {
-            name: None if np.isnan(value) else float(value)
-            for name, value in zip(class_names, per_class, strict=True)
-        },
-        "confusion": np.sum([one.confusion for one in outcome.scores], axis=0).tolist(),
-        "calibration_error": float(np.mean([one.calibration_error for one in outcome.scores])),
-        "folds": folds,
-    }
 
 
 def _write(folder: Path, scores: dict[str, Any], outcome: Outcome, image_set: ImageSet) -> None:

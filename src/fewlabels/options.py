@@ -35,13 +35,15 @@ class Learning(Reading):
     """How it is learned."""
 
     recipe: str = "kmeans-1"
-    "Name of the recipe: which filters, which head, which settings."
+    "Name of the recipe: which ways to learn, which network, which head, which settings."
     settings: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = ()
     "Change one setting, such as filters.patch_size=22; may be given again."
     labels: Annotated[int | None, Parameter(validator=Positive)] = None
     "Use so many labels in all, drawn evenly over the classes with the seed."
     protocol: Literal["cifar10-400", "folds-1000", "report-split"] | None = None
     "A named choice of labels; every score names it."
+    budget: str | None = None
+    "Time for each training by gradients, such as 10m or 1h30m, in place of training.epochs."
     device: Literal["auto", "cpu", "cuda"] = "auto"
     "Where to compute."
     precision: Literal["auto", "fp32", "bf16"] = "auto"

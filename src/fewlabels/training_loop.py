@@ -106,7 +106,7 @@ class Loop:
             closing(self._batches()) as coming,
         ):
             advance(shown := self._shown(elapsed))
-            while not self._is_done(elapsed):
+            while self.step == 0 or not self._is_done(elapsed):
                 self._learn(*next(coming))
                 elapsed, stop = processes.largest(self.fabric, [self._elapsed(), float(asked())])
                 self._show(elapsed)
