@@ -18,7 +18,7 @@ from fewlabels.architectures import (
     whitened_network,
 )
 from fewlabels.batch_norm import BatchNormActivation
-from fewlabels.errors import ConfigError, DataError
+from fewlabels.errors import ConfigError
 from fewlabels.graph import Graph
 
 FIRST = torch.linspace(-1, 1, 6 * 12).reshape(6, 3, 2, 2)
@@ -230,9 +230,7 @@ def test_feature_graphs_share_the_trained_weights_and_are_frozen():
     assert "logits" not in graph.nodes
 
 
-def test_images_smaller_than_surrogates_are_refused():
-    with pytest.raises(DataError, match=r"of 16 x 16, and the images are 12 x 20: use larger"):
-        exemplar_features(exemplar(), (12, 20))
+def test_surrogates_too_small_for_the_network_are_refused():
     with pytest.raises(ConfigError, match=r"surrogates.size is at least 4 .* got 3"):
         exemplar(side=3)
 

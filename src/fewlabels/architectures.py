@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from fewlabels.batch_norm import BatchNormActivation
-from fewlabels.errors import ConfigError, DataError
+from fewlabels.errors import ConfigError
 from fewlabels.graph import Graph, Node, node
 from fewlabels.layers import Add, Concat, GridFeatures, Scale
 
@@ -246,18 +246,11 @@ def exemplar_network(config: ExemplarNetwork, *, n_classes: int, size: int, seed
 def exemplar_features(network: Graph, image_size: tuple[int, int]) -> Graph:
     """The trained layers over whole images: the highest answer in each quarter, of every layer.
 
-    A frozen Graph from "image" to "features", with a node "featuresN" for each layer.
+    A Graph from "image" to "features", with a node "featuresN" for each layer; it shares the
+    weights, and so freezes them. The images are at least as large as the surrogates.
 
-    Raises DataError if the images are smaller than the surrogates.
     Source: Dosovitskiy et al., NIPS 2014, section 4.1 (4-quadrant max pooling of all layers).
     """
-    (_, size, _) = network.inputs["image"]
-    if min(image_size) < size:
-        raise DataError(
-            f"the network has learned from surrogates of {size} x {size}, and the images are "
-            f"{image_size[0]} x {image_size[1]}: use larger images (--size), or "
-            f"--set surrogates.size={min(image_size)}"
-        )
     nodes = {
         name: one
         for name, one in network.nodes.items()

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from fewlabels.architectures import ExemplarNetwork, exemplar_features, exemplar_network
-from fewlabels.errors import ConfigError
+from fewlabels.errors import ConfigError, DataError
 from fewlabels.graph import Graph
 from fewlabels.images import Images
 from fewlabels.merging import merged
@@ -70,9 +70,14 @@ def learn(
     DataError : fewer images than classes, or images smaller than a surrogate
     ConfigError : more merged classes than classes; what `training.train` raises
     """
+    if surrogates.size > min(unlabeled.size):
+        raise DataError(
+            f"the network learns from surrogates of {surrogates.size} x {surrogates.size}, and the "
+            f"images are {unlabeled.size[0]} x {unlabeled.size[1]}: use larger images (--size), or "
+            f"--set surrogates.size={min(unlabeled.size)}"
+        )
     examples = surrogate_set(unlabeled, surrogates, seed)
     trained = _network(network, examples, seed)
-    exemplar_features(trained, unlabeled.size)  # says before the training what does not fit
     how = {"seed": seed, "device": device, "precision": precision, "resume": resume}
     if not config.merged_classes:
         train(trained, examples, training, budget_seconds=budget_seconds, folder=folder, **how)  # type: ignore[arg-type]
