@@ -272,7 +272,9 @@ def test_a_set_without_unlabelled_images_is_trained_on(tiny_set: ImageSet):
     assert 60 == len(model.predict(tiny_set.test).labels)
 
 
-def test_an_interrupted_run_is_not_there_under_its_name(tiny_folder: Path, tmp_path: Path, monkeypatch):
+def test_an_interrupted_run_is_not_there_under_its_name(
+    tiny_folder: Path, tmp_path: Path, monkeypatch
+):
     step = training.cross_entropy
 
     def interrupting(smoothing: float):
