@@ -272,17 +272,26 @@ def test_a_set_without_unlabelled_images_is_trained_on(tiny_set: ImageSet):
     assert 60 == len(model.predict(tiny_set.test).labels)
 
 
-def test_an_interrupted_run_is_not_there_under_its_name(
-    tiny_folder: Path, tmp_path: Path, monkeypatch
+def test_an_interrupt_ends_with_130_and_what_was_saved(
+    tiny_folder: Path, tmp_path: Path, monkeypatch, capsys
 ):
-    step = training.cross_entropy
+    usual = training.cross_entropy
 
     def interrupting(smoothing: float):
-        os.kill(os.getpid(), signal.SIGINT)
-        return step(smoothing)
+        def step(network, batch):
+            os.kill(os.getpid(), signal.SIGINT)
+            return usual(smoothing)(network, batch)
+
+        return step
 
     run = tmp_path / "run"
-    words = ["fit", str(tiny_folder), *arguments("labels", "--out", run)]
+    epochs = ("--set", "training.epochs=2")
+    words = ["fit", str(tiny_folder), *arguments("labels", *epochs, "--out", run)]
     monkeypatch.setattr(training, "cross_entropy", interrupting)
+
     assert 130 == main(words)
+
+    assert "step 1 is saved: go on with --resume" in capsys.readouterr().err
     assert not run.exists()
+    monkeypatch.undo()
+    assert 0 == main([*words, "--resume"])
