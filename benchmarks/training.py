@@ -37,7 +37,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from fewlabels import optimizers, recipes
-from fewlabels.architectures import whitened_network
+from fewlabels.architectures import FirstLayer, whitened_network
 from fewlabels.batch_norm import BatchNormActivation
 from fewlabels.graph import Graph, Node
 from fewlabels.precision import choose
@@ -152,8 +152,9 @@ def throughput(rounds: int, precision: str) -> dict:
 def new_network() -> Graph:
     recipe = recipes.named("labels")
     first_F3kk = torch.randn(24, 3, 2, 2, generator=torch.Generator().manual_seed(0))
+    start = FirstLayer(first_F3kk, torch.zeros(24))
     return whitened_network(
-        recipe.network, first_F3kk, stride=1, n_classes=10, image_size=(SIDE, SIDE), seed=0
+        recipe.network, start, stride=1, n_classes=10, image_size=(SIDE, SIDE), seed=0
     )
 
 

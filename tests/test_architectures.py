@@ -10,6 +10,7 @@ from fewlabels import graph_files
 from fewlabels.architectures import (
     EXEMPLAR_SIZES,
     ExemplarNetwork,
+    FirstLayer,
     ReportNetwork,
     WhitenedNetwork,
     exemplar_features,
@@ -21,7 +22,7 @@ from fewlabels.batch_norm import BatchNormActivation
 from fewlabels.errors import ConfigError
 from fewlabels.graph import Graph
 
-FIRST = torch.linspace(-1, 1, 6 * 12).reshape(6, 3, 2, 2)
+FIRST = FirstLayer(torch.linspace(-1, 1, 6 * 12).reshape(6, 3, 2, 2), torch.arange(6.0))
 
 
 def whitened(size=(32, 32), widths=(8, 12), stride=1, seed=0, first=FIRST) -> Graph:
@@ -62,13 +63,13 @@ def parameters(graph: Graph) -> int:
 def test_maps_are_halved_by_each_stage():
     graph = whitened(widths=(8, 12, 16))
 
-    assert (6, 31, 31) == graph.shapes["first_norm"]
+    assert (6, 31, 31) == graph.shapes["first_gelu"]
     assert [(8, 15, 15), (12, 7, 7), (16, 3, 3)] == [graph.shapes[f"stage{n}"] for n in (1, 2, 3)]
     assert (5,) == graph.shapes["logits"]
 
 
 def test_parameters_are_as_many_as_counted_by_hand():
-    norms = 2 * (6 + 3 * 8 + 3 * 12)
+    norms = 2 * (3 * 8 + 3 * 12)
     stages = 9 * (6 * 8 + 2 * 8 * 8) + 9 * (8 * 12 + 2 * 12 * 12)
 
     assert norms + stages + 12 * 5 == parameters(whitened())
@@ -93,11 +94,14 @@ def test_the_first_layer_is_wider_for_larger_images(side: int, expected: tuple[i
 def test_the_whitening_filters_are_those_given_and_stay():
     graph = whitened().train()
 
-    assert torch.equal(FIRST, graph.layers["first"].weight)
+    assert torch.equal(FIRST.filters_F3kk, graph.layers["first"].weight)
+    assert torch.equal(FIRST.offset_F, graph.layers["first"].bias)
     assert ("first",) == graph.frozen
-    graph(torch.rand(4, 3, 32, 32)).sum().backward()
+    values = graph(torch.rand(4, 3, 32, 32), wanted=("first_gelu", "logits"))
+    assert not values["first_gelu"].requires_grad
+    values["logits"].sum().backward()
     assert graph.layers["first"].weight.grad is None
-    assert graph.layers["first_norm"].weight.grad is not None
+    assert graph.layers["stage1_conv1"].weight.grad is not None
 
 
 def test_a_shortcut_goes_around_two_convolutions():
@@ -153,7 +157,7 @@ def test_the_report_s_networks_have_as_many_layers_of_filters_as_asked():
 
 def test_a_first_layer_of_centroids_keeps_their_directions_and_learns():
     centroids = torch.randn(6, 3, 6, 6, generator=torch.Generator().manual_seed(1)) * 40
-    graph, random = report(first=centroids), report()
+    graph, random = report(first=FirstLayer(centroids, torch.ones(6))), report()
 
     found, drawn = (one.layers["layer1_conv"].weight.detach() for one in (graph, random))
     cosines = torch.cosine_similarity(found.flatten(1), centroids.flatten(1))
@@ -254,8 +258,9 @@ def test_a_network_is_saved_and_loaded_bit_for_bit(graph: Graph, tmp_path: Path)
 @pytest.mark.parametrize(
     "graph", [whitened(), report(), exemplar()], ids="whitened report ex".split()
 )
-def test_every_convolution_is_followed_by_a_norm_and_has_no_bias(graph: Graph):
-    convolutions = [m for m in graph.modules() if isinstance(m, nn.Conv2d)]
+def test_every_convolution_that_learns_has_a_norm_and_no_bias(graph: Graph):
+    learning = [name for name in graph.nodes if name not in graph.frozen]
+    convolutions = [m for m in map(graph.layers.__getitem__, learning) if isinstance(m, nn.Conv2d)]
     norms = [m for m in graph.modules() if isinstance(m, BatchNormActivation)]
 
     assert len(convolutions) == len(norms)

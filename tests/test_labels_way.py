@@ -52,20 +52,23 @@ def answers(pair, images: Images) -> np.ndarray:
 # --- the first layer
 
 
-def test_whitened_answers_have_variance_1_and_do_not_correlate():
+def test_whitened_answers_have_mean_0_and_variance_1_and_do_not_correlate():
     images = coloured((200, 200, 200))
-    filters_F3kk = labels.whitening_filters(images, 2, 24, seed=0)
+    found = labels.whitening_filters(images, 2, 24, seed=0)
 
     cut_PD = cut(images.pixels, 2, 20, np.random.default_rng(5))
-    answers_PF = as_float(cut_PD) @ filters_F3kk.flatten(1).T
-    assert (24, 3, 2, 2) == filters_F3kk.shape
+    answers_PF = as_float(cut_PD) @ found.filters_F3kk.flatten(1).T + found.offset_F
+    assert (24, 3, 2, 2) == found.filters_F3kk.shape
+    torch.testing.assert_close(answers_PF.mean(0), torch.zeros(24), atol=0.05, rtol=0)
     torch.testing.assert_close(torch.cov(answers_PF[:, :12].T), torch.eye(12), atol=0.1, rtol=0)
-    assert torch.equal(filters_F3kk[:12], -filters_F3kk[12:])
+    torch.testing.assert_close(answers_PF[:, :12], -answers_PF[:, 12:])
 
 
 def test_fewer_whitening_filters_are_the_strongest_axes():
     images = coloured()
-    all_of_them, some = (labels.whitening_filters(images, 2, n, seed=0) for n in (100, 6))
+    all_of_them, some = (
+        labels.whitening_filters(images, 2, n, seed=0).filters_F3kk for n in (100, 6)
+    )
 
     assert (24, 6) == (len(all_of_them), len(some))
     torch.testing.assert_close(some[:3], all_of_them[:3])
@@ -76,13 +79,14 @@ def test_centroid_filters_answer_as_the_encoder_compares():
     layer = LayerConfig(n_filters=5, patch_size=4, patches_per_image=4)
     graph = filters.learn(images, FiltersConfig(layers=(layer,), iterations=3), seed=0)
 
-    found_F3kk = labels.centroid_filters(graph)
+    found = labels.centroid_filters(graph)
 
     encoder = graph.layers["layer1"]
     pictures = as_float(images.pixels[:3])
-    whitened = F.conv2d(pictures, encoder.project_GETss[0])
+    whitened = F.conv2d(pictures, encoder.project_GETss[0], -encoder.offset_GE[0])
     slow = torch.einsum("nehw,ke->nkhw", whitened, encoder.centroids_GKE[0])
-    torch.testing.assert_close(F.conv2d(pictures, found_F3kk), slow, atol=1e-4, rtol=1e-4)
+    answered = F.conv2d(pictures, found.filters_F3kk, found.offset_F)
+    torch.testing.assert_close(answered, slow, atol=1e-4, rtol=1e-4)
 
 
 def test_the_report_s_first_layer_starts_from_centroids_or_at_random():
@@ -90,7 +94,7 @@ def test_the_report_s_first_layer_starts_from_centroids_or_at_random():
     config, images = FiltersConfig(layers=(layer,), iterations=2), coloured()
     centroids = labels.first_layer(images, ReportNetwork(), config, seed=0)
 
-    assert (5, 3, 4, 4) == centroids.shape
+    assert (5, 3, 4, 4) == centroids.filters_F3kk.shape
     assert labels.first_layer(images, ReportNetwork(first="random"), config, seed=0) is None
     graph = labels.build(ReportNetwork(width=4), centroids, config, 3, (8, 8), 0)
     assert ((4, 4), (2, 2)) == (

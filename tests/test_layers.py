@@ -14,7 +14,7 @@ import pytest
 import fewlabels
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "progress", "threads", "precision", "interrupts"),
+    ("errors", "progress", "threads", "precision", "interrupts", "memory"),
     (
         "images",
         "graph graph_checks graph_files module_kinds drawing",

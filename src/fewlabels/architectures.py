@@ -1,7 +1,6 @@
 """Networks that learn by gradients, as functions that return Graphs with new weights.
 
-Every graph reads "image" (3, height, width) and ends in "logits" (n_classes,). Weights are drawn
-by the seed alone.
+Every graph reads "image" (3, height, width) and ends in "logits"; the seed alone draws weights.
 
 Shapes: F filters of the first layer, k side of a filter, H W height and width.
 """
@@ -35,8 +34,7 @@ class WhitenedNetwork:
 
     widths : filters of each stage's convolutions; a stage halves the maps
     first_filters : at most so many, half of them the negatives of the others
-    first_size, first_stride : of the first layer, in pixels; 0: by the size of the images, 2 and 1
-        up to 47 pixels, then so that its maps are about 32 wide
+    first_size, first_stride : in pixels; 0: 2 and 1, or more for maps about 32 wide
     """
 
     widths: tuple[int, ...] = (64, 128, 256)
@@ -107,9 +105,20 @@ class ExemplarNetwork:
             raise ConfigError(f"network.dropout is a part, in [0, 1); got {self.dropout}")
 
 
+@dataclass(frozen=True, eq=False)
+class FirstLayer:
+    """What a first layer starts from: an answer is the product with a filter, plus its offset.
+
+    filters_F3kk : float tensor of shape (n_filters, 3, k, k); offset_F : (n_filters,)
+    """
+
+    filters_F3kk: Tensor
+    offset_F: Tensor
+
+
 def whitened_network(
     config: WhitenedNetwork,
-    first_F3kk: Tensor,
+    start: FirstLayer,
     *,
     stride: int,
     n_classes: int,
@@ -119,23 +128,20 @@ def whitened_network(
     """Whitening filters, then stages of three 3 x 3 convolutions, the last two with a shortcut.
 
     A stage is convolution - max pooling - norm and GELU, and around the next two convolutions
-    with their norms and GELU goes a shortcut. The first layer is frozen; its norm learns.
-
-    Parameters
-    ----------
-    first_F3kk : filters of the first layer, of shape (n_filters, 3, k, k)
+    with their norms and GELU goes a shortcut. The first layer, `start`, is frozen: its answers are
+    white as they are, and no gradient need go that far.
 
     Source: Page, How to train your ResNet 8, 2019 (whitening filters, both signs; the shortcuts);
     Jordan, arXiv:2404.00498 (GELU, identity at the start, the scale of the logits).
     """
     with drawn_by(seed):
-        first = nn.Conv2d(3, len(first_F3kk), first_F3kk.shape[-1], stride=stride, bias=False)
+        channels, size = len(start.offset_F), start.filters_F3kk.shape[-1]
+        first = nn.Conv2d(3, channels, size, stride=stride)
         nodes: dict[str, Node] = {
             "first": node(first, "image"),
-            "first_norm": node(BatchNormActivation(len(first_F3kk)), "first"),
+            "first_gelu": node(nn.GELU(), "first"),
         }
-        below, channels = "first_norm", len(first_F3kk)
-        side = (min(image_size) - first_F3kk.shape[-1]) // stride + 1
+        below, side = "first_gelu", (min(image_size) - size) // stride + 1
         for number, width in enumerate(config.widths, start=1):
             name = f"stage{number}"
             nodes[f"{name}_conv1"] = node(_convolution(channels, width), below)
@@ -158,13 +164,14 @@ def whitened_network(
         }
         graph = Graph(nodes, {"image": (3, *image_size)}, ("logits",))
     with torch.no_grad():
-        first.weight.copy_(first_F3kk)
+        first.weight.copy_(start.filters_F3kk)
+        first.bias.copy_(start.offset_F)  # type: ignore[union-attr]
     return graph.freeze("first")
 
 
 def report_network(
     config: ReportNetwork,
-    first_F3kk: Tensor | None,
+    start: FirstLayer | None,
     *,
     n_first: int,
     first_size: int,
@@ -177,8 +184,8 @@ def report_network(
 
     Parameters
     ----------
-    first_F3kk : what the first layer starts from, (n_first, 3, first_size, first_size); drawn at
-        random if None. All layers learn
+    start : of the first layer, (n_first, 3, first_size, first_size), whose offsets batch norm would
+        take away; drawn at random if None. All layers learn
     """
     with drawn_by(seed):
         first = nn.Conv2d(3, n_first, first_size, stride=stride, bias=False)
@@ -201,12 +208,12 @@ def report_network(
             **_logits("pool", channels * grid**2, n_classes),
         }
         graph = Graph(nodes, {"image": (3, *image_size)}, ("logits",))
-    if first_F3kk is not None:
+    if start is not None:
         with torch.no_grad():
             # the length that torch's own draw has in the mean: only the directions are learned
             length = first.weight.flatten(1).norm(dim=1).mean()
-            lengths_F = first_F3kk.flatten(1).norm(dim=1).clamp(min=1e-12)
-            first.weight.copy_(first_F3kk * (length / lengths_F)[:, None, None, None])
+            lengths_F = start.filters_F3kk.flatten(1).norm(dim=1).clamp(min=1e-12)
+            first.weight.copy_(start.filters_F3kk * (length / lengths_F)[:, None, None, None])
     return graph
 
 

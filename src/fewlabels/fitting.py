@@ -201,7 +201,7 @@ def _learn_from_labels(
     assert recipe.labels is not None and recipe.training is not None
     assert recipe.augmentation is not None and recipe.network is not None
     assert not isinstance(recipe.network, ExemplarNetwork)
-    first_F3kk = labels_way.first_layer(pool, recipe.network, recipe.filters, **how)
+    start = labels_way.first_layer(pool, recipe.network, recipe.filters, **how)
     learned = []
     for number, fold in zip(plan.numbers, plan.folds, strict=True):
         if len(plan.folds) > 1:
@@ -210,7 +210,7 @@ def _learn_from_labels(
             image_set.train.take(fold),
             len(image_set.class_names),
             recipe.network,
-            first_F3kk,
+            start,
             recipe.labels,
             recipe.training,
             recipe.augmentation,

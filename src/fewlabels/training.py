@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fewlabels import checkpoints, optimizers, processes, training_loop
+from fewlabels import checkpoints, memory, optimizers, processes, training_loop
 from fewlabels.averaging import Averaged
 from fewlabels.batches import Batch as Batch
 from fewlabels.batches import Examples as Examples
@@ -122,6 +122,7 @@ def train(
     }
     with ExitStack() as around:
         around.enter_context(torch.random.fork_rng(_devices(fabric.device)))
+        around.enter_context(memory.kept())
         graph.to(device=fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         averaged = Averaged(graph, config.averaging) if config.averaging else None
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32

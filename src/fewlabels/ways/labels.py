@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fewlabels import architectures, features, heads, patches
-from fewlabels.architectures import ReportNetwork, WhitenedNetwork
+from fewlabels.architectures import FirstLayer, ReportNetwork, WhitenedNetwork
 from fewlabels.augment import Augmentation, augment
 from fewlabels.draws import image_keys
 from fewlabels.errors import ConfigError, DataError
@@ -79,13 +79,13 @@ def first_layer(
     seed: int,
     device: str = "cpu",
     precision: str = "auto",
-) -> Tensor | None:
+) -> FirstLayer | None:
     """The label-free part: what the first layer starts from, learned from unlabelled images.
 
     Returns
     -------
-    filters_F3kk : whitening filters, or centroids of k-means brought back to pixels; None where
-        the network draws its own
+    whitening filters, or centroids of k-means brought back to pixels; None where the network draws
+    its own
 
     Raises DataError if the filters are larger than the images.
     """
@@ -100,8 +100,8 @@ def first_layer(
     return centroid_filters(graph)
 
 
-def whitening_filters(images: Images, size: int, n_filters: int, seed: int) -> Tensor:
-    """Filters whose answers for patches of these images have variance 1 and do not correlate.
+def whitening_filters(images: Images, size: int, n_filters: int, seed: int) -> FirstLayer:
+    """Filters whose answers to patches of these images have mean 0 and variance 1, uncorrelated.
 
     They are the axes of the patches' covariance, the strongest first, each divided by the
     deviation along it; then their negatives, so that an activation keeps both signs.
@@ -109,10 +109,6 @@ def whitening_filters(images: Images, size: int, n_filters: int, seed: int) -> T
     Parameters
     ----------
     size : side of a patch in pixels; n_filters : at most so many, of 2 x 3 x size x size
-
-    Returns
-    -------
-    filters_F3kk : float32, F even
 
     Source: Page, How to train your ResNet 8, 2019; the negatives, Jordan, arXiv:2404.00498.
     """
@@ -130,26 +126,29 @@ def whitening_filters(images: Images, size: int, n_filters: int, seed: int) -> T
             as_float(cut_PD), epsilon=WHITENING_EPSILON, max_values=max(1, n_filters // 2)
         )
     axes_E3kk = whitening.project_DE.T.reshape(-1, 3, size, size)
-    return torch.cat([axes_E3kk, -axes_E3kk])
+    offset_E = -(whitening.mean_D @ whitening.project_DE)
+    return FirstLayer(torch.cat([axes_E3kk, -axes_E3kk]), torch.cat([offset_E, -offset_E]))
 
 
-def centroid_filters(graph: Graph) -> Tensor:
-    """The first layer of a network of k-means filters as filters over pixels: (F, 3, k, k).
+def centroid_filters(graph: Graph) -> FirstLayer:
+    """The first layer of a network of k-means filters as filters over pixels.
 
-    A filter answers a patch with the product of its whitened values and the centroid.
+    A filter answers a patch with the product of its whitened values and the centroid; the division
+    by the patch's contrast is left to batch norm.
     """
     encoder = graph.layers["layer1"]
     assert isinstance(encoder, PatchEncoder), "the first layer of filters is an encoder"
     project_ED = encoder.project_GETss[0].flatten(1)
     filters_FD = encoder.centroids_GKE[0] @ project_ED
-    return filters_FD.view(-1, *encoder.project_GETss.shape[2:])
+    offset_F = -(encoder.centroids_GKE[0] @ encoder.offset_GE[0])
+    return FirstLayer(filters_FD.view(-1, *encoder.project_GETss.shape[2:]), offset_F)
 
 
 def learn(
     labelled: Images,
     n_classes: int,
     network: Network,
-    first_F3kk: Tensor | None,
+    start: FirstLayer | None,
     config: LabelsConfig,
     training: TrainingConfig,
     augmentation: Augmentation,
@@ -168,7 +167,7 @@ def learn(
     Parameters
     ----------
     labelled : with labels in [0, n_classes)
-    first_F3kk : as `first_layer` gives it
+    start : as `first_layer` gives it
     budget_seconds, folder, resume, measure : see `training.train`
 
     Returns
@@ -186,7 +185,7 @@ def learn(
         )
     held = held_out(labelled.labels, config.held_out, seed)
     kept = np.setdiff1d(np.arange(len(labelled)), held)
-    graph = build(network, first_F3kk, filters_config, n_classes, labelled.size, seed)
+    graph = build(network, start, filters_config, n_classes, labelled.size, seed)
     examples = LabelledImages(
         pixels=np.asarray(labelled.pixels[kept]),
         labels=labelled.labels[kept],
@@ -210,7 +209,7 @@ def learn(
 
 def build(
     network: Network,
-    first_F3kk: Tensor | None,
+    start: FirstLayer | None,
     filters_config: FiltersConfig | None,
     n_classes: int,
     image_size: tuple[int, int],
@@ -218,11 +217,11 @@ def build(
 ) -> Graph:
     """The network with new weights, its first layer as told."""
     if isinstance(network, WhitenedNetwork):
-        assert first_F3kk is not None, "the whitened network starts from filters"
+        assert start is not None, "the whitened network starts from filters"
         _, stride = network.first_layer(image_size)
         return architectures.whitened_network(
             network,
-            first_F3kk,
+            start,
             stride=stride,
             n_classes=n_classes,
             image_size=image_size,
@@ -232,7 +231,7 @@ def build(
     layer = filters_config.layers[0]
     return architectures.report_network(
         network,
-        first_F3kk,
+        start,
         n_first=layer.n_filters,
         first_size=layer.patch_size,
         stride=layer.stride,
