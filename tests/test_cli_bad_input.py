@@ -207,8 +207,7 @@ def test_a_disk_that_fills_up_while_saving(pets: Path, refused, monkeypatch, nam
         (("--set", "filters.patch_size"), "--set takes NAME=VALUE"),
         (("--labels", "4", "--protocol", "cifar10-400"), "leave --labels out"),
         (("--seed", "-1"), "Must be >= 0"),
-        (("--budget", "10m"), "Unknown option: --budget"),
-        (("--resume",), "Unknown option: --resume"),
+        (("--budget", "10m"), "a budget is for recipes that learn by gradients, and kmeans-1"),
         (("--device", "gpu"), "--device"),
     ],
 )

@@ -253,7 +253,7 @@ def test_damaged_files_of_a_run_are_named(two, refused):
     (two[1] / "metrics.jsonl").write_text("{")
     assert f"{two[1] / 'metrics.jsonl'}, line 1 is no JSON" in refused(*two)
     (two[1] / "scores.json").write_text("[]")
-    assert f"{two[1] / 'scores.json'} holds no scores: fit again" in refused(*two)
+    assert f"{two[1] / 'scores.json'} cannot be read (it is a list, not a table)" in refused(*two)
     (two[1] / "scores.json").unlink()
     assert f"{two[1] / 'scores.json'} cannot be read" in refused(*two)
 

@@ -14,7 +14,7 @@ import pytest
 import fewlabels
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "progress", "threads", "precision", "interrupts", "whole_files"),
+    ("errors", "progress", "threads", "precision", "interrupts", "memory", "whole_files"),
     (
         "images joined",
         "graph graph_backward graph_checks graph_files graph_plans module_kinds drawing",
@@ -36,14 +36,23 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "features",
         "training training_loop training_config batches processes "
         "optimizers averaging checkpoints tracking",
+        "architectures",
     ),
     ("ways/",),
-    ("recipes", "devices", "runs unfinished", "splits", "model", "fitting"),
+    (
+        "recipes recipe settings trained_recipes",
+        "devices",
+        "runs unfinished",
+        "splits",
+        "model",
+        "fitting",
+    ),
     (
         "protocol",
         "figures curves",
         "report/",
         "showing",
+        "scores_file",
         "options",
         "run_images",
         "comparing compare_job",

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fewlabels import fitting, recipes
+from fewlabels import features, fitting, recipes
 from fewlabels.devices import resolve
 from fewlabels.errors import CheckpointError, ConfigError, DataError
 from fewlabels.fitting import fit
@@ -160,11 +160,30 @@ def test_a_config_that_tells_of_no_model_is_refused(tmp_path: Path, content: str
         Model.load(tmp_path)
 
 
-def test_models_with_graphs_of_their_own_are_not_asked_together(model: Model, tiny_set: ImageSet):
-    other = fit(tiny_set, RECIPE)
+def test_models_with_graphs_of_their_own_answer_as_each_alone(model: Model, tiny_set: ImageSet):
+    other = fit(tiny_set, RECIPE, seed=1)
 
-    with pytest.raises(ValueError, match="graphs of their own"):
-        probabilities((model, other), tiny_set.test)
+    together = probabilities((model, other, model), tiny_set.test)
+
+    alone = [probabilities((one,), tiny_set.test)[0] for one in (model, other, model)]
+    assert [answers.tobytes() for answers in alone] == [a.tobytes() for a in together]
+    assert (together[0] != together[1]).any()
+
+
+def test_models_that_share_a_graph_share_its_features(
+    model: Model, tiny_set: ImageSet, monkeypatch
+):
+    extracted: list[str] = []
+    extract = features.extract
+
+    def counted(*arguments, **options):
+        extracted.append(options["what"])
+        return extract(*arguments, **options)
+
+    monkeypatch.setattr(features, "extract", counted)
+    probabilities((model, replace(model), replace(model)), tiny_set.test, what="once")
+
+    assert ["once"] == extracted
 
 
 def test_the_same_seed_gives_the_same_model(model: Model, tiny_set: ImageSet):

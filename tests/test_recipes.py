@@ -14,7 +14,7 @@ from fewlabels.recipes import Recipe
 from fewlabels.ways.filters import FiltersConfig, LayerConfig
 
 NAMES = sorted(recipes.RECIPES)
-MANY = [name for name in NAMES if len(recipes.named(name).filters.layers) > 1]
+MANY = ["kmeans-2"]  # of several layers
 # of each setting that takes only some values, another than the usual one
 OTHER = {
     "filters.activation": "triangle",

@@ -122,6 +122,13 @@ def test_a_training_tells_how_it_stands(monkeypatch):
     assert re.fullmatch(r"training: 10 steps in \d+\.\d s, loss 1\.204, accuracy 25\.00 %", end)
 
 
+def test_the_accuracy_on_test_images_is_the_plainest_of_a_learning_curve():
+    facts = {"loss": 1.5, "accuracy_train": 0.25, "test_accuracy": 0.125, "inaccuracy": 0.5}
+
+    assert "loss 1.500, accuracy train 25.00 %, test accuracy 12.50 %" == terminal.facts_text(facts)
+    assert {"loss": 1.5, "test_accuracy": 0.125} == terminal.short(facts)
+
+
 @pytest.mark.parametrize("columns", [80, 120])
 def test_a_bar_tells_how_a_training_stands(monkeypatch, columns: int):
     monkeypatch.setenv("TERM", "xterm")

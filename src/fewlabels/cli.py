@@ -21,6 +21,7 @@ from fewlabels.options import (
     NotNegative,
     Overwrite,
     Reading,
+    Resume,
     fold_numbers,
 )
 
@@ -115,6 +116,7 @@ def fit(
     out: Path,
     fold: Annotated[int | None, Parameter(validator=NotNegative)] = None,
     learning: Learning | None = None,
+    resume: Resume = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -134,7 +136,7 @@ def fit(
     asked = learning or Learning()
     with terminal.shown():
         result = jobs.fit_run(
-            source, asked, out, fold=fold, overwrite=overwrite, command=_command()
+            source, asked, out, fold=fold, overwrite=overwrite, resume=resume, command=_command()
         )
     streams.print_result(result, terminal.scores_text, as_json)
 
@@ -147,10 +149,11 @@ def score(
     out: Path,
     folds: str = "all",
     learning: Learning | None = None,
+    resume: Resume = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Score a recipe: mean and standard deviation over folds, the filters learned once for all.
+    """Score a recipe: mean and deviation over folds; what needs no labels is learned once for all.
 
     Parameters
     ----------
@@ -167,7 +170,13 @@ def score(
     asked = learning or Learning()
     with terminal.shown():
         result = jobs.score_run(
-            source, asked, out, folds=numbers, overwrite=overwrite, command=_command()
+            source,
+            asked,
+            out,
+            folds=numbers,
+            overwrite=overwrite,
+            resume=resume,
+            command=_command(),
         )
     streams.print_result(result, terminal.scores_text, as_json)
 

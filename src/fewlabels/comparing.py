@@ -68,8 +68,6 @@ def read_run(folder: Path, label: str) -> RunFacts:
             "until it is, or go on with fewlabels fit ... --resume"
         )
     config, scores = runs.read_config(folder), runs.read_scores(folder)
-    if not isinstance(scores, dict):
-        raise CheckpointError(f"{folder / 'scores.json'} holds no scores: fit again")
     lines = read_metrics(folder / "metrics.jsonl")
     return RunFacts(
         folder=folder, label=label, config=config, scores=scores, curves=curves_of(lines)

@@ -1,14 +1,19 @@
-"""A set and a recipe -> models: the label-free part once, then a head per fold.
+"""A set and a recipe -> models: the label-free part once, then what needs labels for each fold.
 
-The folds share one graph, and the features of an image are computed once for all of them.
+Where that is a head, the folds share one graph, and the features of an image are computed once for
+all of them; where the network itself learns from labels, each fold has a graph of its own.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from fewlabels import features, heads, recipes, splits
+from fewlabels.architectures import ExemplarNetwork
 from fewlabels.devices import resolve
 from fewlabels.errors import ConfigError
 from fewlabels.graph import Graph
@@ -17,7 +22,9 @@ from fewlabels.images import Images, ImageSet
 from fewlabels.model import Model
 from fewlabels.progress import say
 from fewlabels.recipes import Recipe
-from fewlabels.ways import filters
+from fewlabels.training import Measure
+from fewlabels.ways import filters, surrogate
+from fewlabels.ways import labels as labels_way
 
 
 def fit(
@@ -31,6 +38,9 @@ def fit(
     settings: Mapping[str, str] | None = None,
     device: str = "cpu",
     precision: str = "auto",
+    budget_seconds: float | None = None,
+    checkpoints: str | Path | None = None,
+    resume: bool = False,
 ) -> Model:
     """Learn a model from a set.
 
@@ -40,15 +50,33 @@ def fit(
     labels : how many labels to use, drawn evenly over the classes; fold : the number of a given
         labelled subset; protocol : a named one, see `splits.plan`. All labels if none is given.
     settings : changes to a named recipe, such as {"filters.patch_size": "8"}
+    budget_seconds : for the training, in place of `training.epochs`; only where one learns by
+        gradients
+    checkpoints : folder where the training writes, now and then, where it stands; resume : go on
+        from there
 
-    Raises DataError, ConfigError where the set, the recipe or the settings do not fit.
+    Raises
+    ------
+    DataError, ConfigError : the set, the recipe or the settings do not fit
+    CheckpointError : the checkpoints are of another run, or cannot be written
     """
     folds = None if fold is None else (fold,)
     plan = splits.plan(image_set, labels=labels, folds=folds, protocol=protocol, seed=seed)
     if len(plan.folds) > 1:
         raise ConfigError(f"{plan.protocol} has {len(plan.folds)} folds: say which one (--fold)")
-    chosen = as_recipe(recipe, settings)
-    return fit_folds(image_set, chosen, plan, seed=seed, device=device, precision=precision)[0]
+    chosen = within(as_recipe(recipe, settings), budget_seconds, settings)
+    (model,) = fit_folds(
+        image_set,
+        chosen,
+        plan,
+        seed=seed,
+        device=device,
+        precision=precision,
+        budget_seconds=budget_seconds,
+        checkpoints=None if checkpoints is None else Path(checkpoints),
+        resume=resume,
+    )
+    return model
 
 
 def as_recipe(recipe: str | Recipe, settings: Mapping[str, str] | None = None) -> Recipe:
@@ -64,6 +92,27 @@ def as_recipe(recipe: str | Recipe, settings: Mapping[str, str] | None = None) -
     return recipe
 
 
+def within(
+    recipe: Recipe, budget_seconds: float | None, settings: Mapping[str, str] | None = None
+) -> Recipe:
+    """The recipe as it is under a budget of time, which takes the place of its epochs.
+
+    Raises ConfigError where nothing learns by gradients, or `settings` give epochs too.
+    """
+    if budget_seconds is None:
+        return recipe
+    if recipe.training is None:
+        raise ConfigError(
+            f"a budget is for recipes that learn by gradients, and {recipe.name} takes the time "
+            "it takes: leave --budget out"
+        )
+    if settings and "training.epochs" in settings:
+        raise ConfigError(
+            "a training ends after training.epochs or after a --budget of time: give one of them"
+        )
+    return replace(recipe, training=replace(recipe.training, epochs=0))
+
+
 def fit_folds(
     image_set: ImageSet,
     recipe: Recipe,
@@ -73,19 +122,40 @@ def fit_folds(
     seed: int = 0,
     device: str = "cpu",
     precision: str = "auto",
+    budget_seconds: float | None = None,
+    checkpoints: Path | None = None,
+    resume: bool = False,
+    measure: Measure | None = None,
 ) -> tuple[Model, ...]:
-    """A model per fold of the plan; all share one graph, learned once.
+    """A model per fold of the plan; what needs no labels is learned once for all.
 
     Parameters
     ----------
     pool : what the label-free part learns from; `splits.pool` of the set if None
+    budget_seconds : of each training; with a recipe whose `training.epochs` are 0
+    checkpoints : folder for those of each training, in folders of their own
+    measure : see `training.train`; of the networks that learn from labels
     """
     device = resolve(device)
     if image_set.unlabeled is None:
-        say("there are no unlabelled images: the filters learn from the training images alone")
+        say(
+            "there are no unlabelled images: what needs no labels learns from the training images "
+            "alone"
+        )
     if pool is None:
         pool = splits.pool(image_set, plan.withheld)
-    graph = filters.learn(pool, recipe.filters, seed=seed, device=device, precision=precision)
+    how = {"seed": seed, "device": device, "precision": precision}
+    trained = {"budget_seconds": budget_seconds, "resume": resume}
+    pairs: list[tuple[Graph, Head]]
+    if recipe.labels is not None:
+        pairs = _learn_from_labels(
+            image_set, recipe, plan, pool, how, {**trained, "measure": measure}, checkpoints
+        )
+    else:
+        folder = None if checkpoints is None else checkpoints / "surrogate"
+        graph = _learn_features(pool, recipe, how, {**trained, "folder": folder})
+        found = fit_heads(graph, image_set, recipe, plan, seed=seed, device=device)
+        pairs = [(graph, head) for head in found]
     return tuple(
         Model(
             graph=graph,
@@ -94,8 +164,63 @@ def fit_folds(
             recipe=recipe,
             image_size=image_set.train.size,
         )
-        for head in fit_heads(graph, image_set, recipe, plan, seed=seed, device=device)
+        for graph, head in pairs
     )
+
+
+def _learn_features(
+    pool: Images, recipe: Recipe, how: Mapping[str, Any], trained: Mapping[str, Any]
+) -> Graph:
+    """The frozen graph from images to features, learned without labels."""
+    if recipe.surrogate is None:
+        assert recipe.filters is not None
+        return filters.learn(pool, recipe.filters, **how)
+    assert recipe.surrogates is not None and recipe.training is not None
+    assert isinstance(recipe.network, ExemplarNetwork)
+    return surrogate.learn(
+        pool,
+        recipe.surrogates,
+        recipe.network,
+        recipe.surrogate,
+        recipe.training,
+        **how,
+        **trained,
+    )
+
+
+def _learn_from_labels(
+    image_set: ImageSet,
+    recipe: Recipe,
+    plan: splits.Plan,
+    pool: Images,
+    how: Mapping[str, Any],
+    trained: Mapping[str, Any],
+    checkpoints: Path | None,
+) -> list[tuple[Graph, Head]]:
+    """A trained network and its head per fold; their first layers start from the same filters."""
+    assert recipe.labels is not None and recipe.training is not None
+    assert recipe.augmentation is not None and recipe.network is not None
+    assert not isinstance(recipe.network, ExemplarNetwork)
+    start = labels_way.first_layer(pool, recipe.network, recipe.filters, **how)
+    learned = []
+    for number, fold in zip(plan.numbers, plan.folds, strict=True):
+        if len(plan.folds) > 1:
+            say(f"fold {number}")
+        pair = labels_way.learn(
+            image_set.train.take(fold),
+            len(image_set.class_names),
+            recipe.network,
+            start,
+            recipe.labels,
+            recipe.training,
+            recipe.augmentation,
+            filters_config=recipe.filters,
+            folder=None if checkpoints is None else checkpoints / f"fold-{number}",
+            **how,
+            **trained,
+        )
+        learned.append(pair)
+    return learned
 
 
 def fit_heads(
@@ -109,12 +234,12 @@ def fit_heads(
 ) -> list[Head]:
     """A head per fold; features of images that are in several folds are computed once."""
     train = image_set.train
-    assert train.labels is not None
+    assert train.labels is not None and recipe.head is not None
     used = np.unique(np.concatenate(plan.folds))
     features_ND = features.extract(
         graph,
         train if len(used) == len(train) else train.take(used),
-        flips=recipe.head.flips,
+        flips=recipe.flips,
         device=device,
         what="features of labelled images",
     )

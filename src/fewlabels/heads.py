@@ -155,6 +155,7 @@ def _columns(model: LogisticRegression, n_classes: int) -> tuple[Tensor, Tensor]
 
 
 KINDS: dict[str, Kind] = {"ridge": _ridge, "kernel": _kernel, "logistic": _logistic}
+KNOWN = (*KINDS, "logits")  # the last is linear too, and hands on what a network has learned
 
 
 def fit(
@@ -285,7 +286,7 @@ def load(folder: Path) -> Head:
             described = json.loads(file.metadata()["head"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}
         if (version := described.pop("format")) <= FORMAT:
-            KINDS[described["kind"]]
+            KNOWN.index(described["kind"])
             head = Head(tensors=tensors, **described)
             head.answers(torch.zeros(1, len(tensors["mean"])))  # all tensors are there, and fit
             return head

@@ -9,15 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fewlabels import graph_files, runs, showing, splits
+from fewlabels import graph_files, runs, scores_file, showing, splits, unfinished
 from fewlabels.devices import resolve
 from fewlabels.errors import ConfigError, DataError
-from fewlabels.fitting import as_recipe
+from fewlabels.fitting import as_recipe, within
 from fewlabels.images import ImageSet
 from fewlabels.model import Model
-from fewlabels.options import Learning, Reading, settings_of
+from fewlabels.options import Learning, Reading, seconds_of, settings_of
 from fewlabels.progress import Clock, watching
-from fewlabels.protocol import Outcome, evaluate, fold_scores, mean_scores, score
+from fewlabels.protocol import Outcome, evaluate, score
 from fewlabels.recipes import Recipe
 from fewlabels.report import page
 from fewlabels.run_images import NAMED_SOURCES, check_classes, check_size, images_for
@@ -66,7 +66,7 @@ def fit_run(
 
     `resume` keeps the checkpoints of a run of the same `out` that was cut off.
     """
-    recipe = as_recipe(asked.recipe, settings_of(asked.settings))
+    recipe = _recipe(asked)
     _refuse_inside(source, out)
     folds = None if fold is None else (fold,)
     with _run_folder(asked, out, overwrite, resume) as (folder, clock):
@@ -76,11 +76,11 @@ def fit_run(
                 f"{plan.protocol} has {len(plan.folds)} folds and fit takes one: say which with "
                 "--fold, or use fewlabels score"
             )
-        outcome = _learn(image_set, recipe, plan, asked)
+        outcome = _learn(image_set, recipe, plan, asked, folder, resume)
         info = _info(source, asked, image_set, plan, command)
         replace(outcome.models[0], info=info).write(folder)
-        facts = _facts(recipe, plan, asked, clock)
-        scores = fold_scores(outcome, 0, image_set.class_names) | facts
+        facts = scores_file.facts(recipe, plan, asked.seed, clock)
+        scores = scores_file.fold_scores(outcome, 0, image_set.class_names) | facts
         _write(folder, scores, outcome, image_set)
     return {"run": str(out), "report": str(out / "report.html")} | scores
 
@@ -92,24 +92,28 @@ def score_run(
     *,
     folds: Sequence[int] | None = None,
     overwrite: bool = False,
+    resume: bool = False,
     command: str | None = None,
 ) -> dict[str, Any]:
-    """`fewlabels score`: mean and standard deviation over folds, learned once without labels."""
-    recipe = as_recipe(asked.recipe, settings_of(asked.settings))
+    """`fewlabels score`: mean and standard deviation over folds, learned once without labels.
+
+    A budget is that of each training, so of each fold where networks learn from labels.
+    """
+    recipe = _recipe(asked)
     _refuse_inside(source, out)
-    with _run_folder(asked, out, overwrite) as (folder, clock):
+    with _run_folder(asked, out, overwrite, resume) as (folder, clock):
         image_set, plan = _planned(source, asked, folds, several=True)
         if image_set.test is None or image_set.test.labels is None:
             raise DataError(
                 f"{image_set.name} has no labelled test images, so there is no score: add "
                 "test/CLASS/*, or use fewlabels fit"
             )
-        outcome = _learn(image_set, recipe, plan, asked)
+        outcome = _learn(image_set, recipe, plan, asked, folder, resume)
         info = _info(source, asked, image_set, plan, command)
         graph_files.save(outcome.models[0].graph.to("cpu"), folder)
         runs.write_toml(folder / runs.CONFIG, info | {"recipe": recipe.as_dict()})
-        scores = mean_scores(outcome, plan, image_set.class_names)
-        scores |= _facts(recipe, plan, asked, clock)
+        scores = scores_file.mean_scores(outcome, plan, image_set.class_names)
+        scores |= scores_file.facts(recipe, plan, asked.seed, clock)
         _write(folder, scores, outcome, image_set)
     return {"run": str(out), "report": str(out / "report.html")} | scores
 
@@ -172,9 +176,34 @@ def _planned(
     return image_set, plan
 
 
-def _learn(image_set: ImageSet, recipe: Recipe, plan: splits.Plan, asked: Learning) -> Outcome:
-    how = {"seed": asked.seed, "device": asked.device, "precision": asked.precision}
-    return score(image_set, recipe, plan, **how)  # type: ignore[arg-type]
+def _recipe(asked: Learning) -> Recipe:
+    settings = settings_of(asked.settings)
+    return within(as_recipe(asked.recipe, settings), _budget(asked), settings)
+
+
+def _budget(asked: Learning) -> float | None:
+    return None if asked.budget is None else seconds_of(asked.budget)
+
+
+def _learn(
+    image_set: ImageSet,
+    recipe: Recipe,
+    plan: splits.Plan,
+    asked: Learning,
+    folder: Path,
+    resume: bool,
+) -> Outcome:
+    return score(
+        image_set,
+        recipe,
+        plan,
+        seed=asked.seed,
+        device=asked.device,
+        precision=asked.precision,
+        budget_seconds=_budget(asked),
+        checkpoints=folder / unfinished.CHECKPOINTS,
+        resume=resume,
+    )
 
 
 def _info(
@@ -197,6 +226,7 @@ def _info(
         "strict": asked.strict,
         "device": asked.device,
         "precision": asked.precision,
+        "budget": asked.budget,
         "command": command,
         "commit": runs.commit(),
     }
@@ -209,18 +239,6 @@ def _info(
         "damaged": [{"name": file.name, "reason": file.reason} for file in image_set.damaged],
     }
     return {"run": run, "data": data, "versions": runs.versions()}
-
-
-def _facts(recipe: Recipe, plan: splits.Plan, asked: Learning, clock: Clock) -> dict[str, Any]:
-    """What stands beside every score; the memory is the highest resident set so far."""
-    return {
-        "protocol": plan.protocol,
-        "recipe": recipe.name,
-        "seed": asked.seed,
-        "commit": runs.commit(),
-        "seconds": {stage: round(seconds, 3) for stage, seconds in clock.seconds.items()},
-        "peak_memory_mib": runs.peak_memory_mib(),
-    }
 
 
 def _write(folder: Path, scores: dict[str, Any], outcome: Outcome, image_set: ImageSet) -> None:

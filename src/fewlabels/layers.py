@@ -236,3 +236,29 @@ class Concat(nn.Module):
 
     def forward(self, *values: Tensor) -> Tensor:
         return torch.cat(values, dim=1)
+
+
+@register
+class Add(nn.Module):
+    """The sum of values of one shape: where a shortcut meets what it goes around."""
+
+    def forward(self, first: Tensor, *others: Tensor) -> Tensor:
+        total = first
+        for value in others:
+            total = total + value
+        return total
+
+
+@register
+class Scale(nn.Module):
+    """Values times a fixed factor."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def extra_repr(self) -> str:
+        return f"{self.factor:g}"
+
+    def forward(self, values: Tensor) -> Tensor:
+        return values * self.factor

@@ -207,15 +207,18 @@ def probabilities(
 ) -> list[np.ndarray]:
     """For each model its answers, float32 of shape (n_images, n_classes).
 
-    The models share one graph (as those of `fit_folds` do), so features are computed once.
+    Where models that follow one another share a graph, features are computed once.
     """
-    first = models[0]
-    if any(model.graph is not first.graph for model in models):
-        raise ValueError("these models have graphs of their own: ask each by itself")
-    features_ND = features.extract(
-        first.graph, images, flips=first.recipe.head.flips, device=resolve(device), what=what
-    )
-    return [model.head.probabilities(features_ND).numpy() for model in models]
+    answers: list[np.ndarray] = []
+    before: Graph | None = None
+    for model in models:
+        if model.graph is not before:
+            features_ND = features.extract(
+                model.graph, images, flips=model.recipe.flips, device=resolve(device), what=what
+            )
+            before = model.graph
+        answers.append(model.head.probabilities(features_ND).numpy())
+    return answers
 
 
 def image_files(paths: Iterable[str | Path]) -> list[Path]:

@@ -29,6 +29,14 @@ Overwrite = Annotated[
     bool,
     Parameter(negative="", show_default=False, help="Replace what an earlier call wrote there."),
 ]
+Resume = Annotated[
+    bool,
+    Parameter(
+        negative="",
+        show_default=False,
+        help="Go on with the trainings of a run that was cut off.",
+    ),
+]
 Device = Literal["auto", "cpu", "cuda"]
 
 
@@ -51,7 +59,7 @@ class Learning(Reading):
     """How it is learned."""
 
     recipe: str = "kmeans-1"
-    "Which filters, which head, which settings; a wrong name lists all recipes."
+    "Which ways to learn, network, head and settings; a wrong name lists all recipes."
     settings: Annotated[
         tuple[str, ...], Parameter(name="--set", negative="", show_default=False)
     ] = ()
@@ -60,6 +68,8 @@ class Learning(Reading):
     "Use so many labels in all, drawn evenly over the classes with the seed."
     protocol: Literal["cifar10-400", "folds-1000", "report-split"] | None = None
     "A named choice of labels; every score names it."
+    budget: str | None = None
+    "Time for each training by gradients, such as 10m or 1h30m, in place of training.epochs."
     device: Device = "auto"
     "Where to compute."
     precision: Literal["auto", "fp32", "bf16"] = "auto"

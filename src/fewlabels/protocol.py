@@ -5,6 +5,7 @@ Shapes: N test images, L classes (in a confusion matrix row: true, column: answe
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,17 @@ from fewlabels import splits
 from fewlabels.copies import copied, digests
 from fewlabels.errors import DataError
 from fewlabels.fitting import fit_folds
-from fewlabels.images import Images, ImageSet
+from fewlabels.graph import Graph
+from fewlabels.images import Images, ImageSet, as_float
 from fewlabels.model import Model, probabilities
 from fewlabels.progress import say
 from fewlabels.recipes import Recipe
+from fewlabels.training import Measure
 
 N_BINS = 15  # of the calibration error
 N_MISTAKES = 24  # kept for the report
+N_CURVE = 1000  # test images for each point of a learning curve
+BATCH = 250  # of them, answered together
 
 
 @dataclass(frozen=True)
@@ -85,14 +90,25 @@ def score(
     seed: int = 0,
     device: str = "cpu",
     precision: str = "auto",
+    budget_seconds: float | None = None,
+    checkpoints: Path | None = None,
+    resume: bool = False,
 ) -> Outcome:
-    """Learn the label-free part once, a head per fold, and answer the test images.
+    """Learn the label-free part once, the rest per fold, and answer the test images.
 
     Where copies of test images were among the unlabelled ones, all is learned again without them.
+    While networks learn from labels, their accuracy on some of the test images is noted for the
+    learning curve, and nothing is chosen by it.
+
+    Parameters
+    ----------
+    budget_seconds, checkpoints, resume : see `fitting.fit_folds`
     """
     pool = splits.pool(image_set, plan.withheld)
-    how = {"seed": seed, "device": device, "precision": precision}
-    models = fit_folds(image_set, recipe, plan, pool=pool, **how)  # type: ignore[arg-type]
+    how: dict[str, Any] = {"seed": seed, "device": device, "precision": precision}
+    how |= {"budget_seconds": budget_seconds, "resume": resume}
+    how |= {"measure": curve(image_set.test)}
+    models = fit_folds(image_set, recipe, plan, pool=pool, checkpoints=checkpoints, **how)
     validation: tuple[float, ...] = ()
     if plan.validation is not None:
         validation = tuple(s.accuracy for s in evaluate(models, plan.validation, device=device))
@@ -113,11 +129,34 @@ def score(
         )
         pool = splits.without(pool, copies)
         plan = splits.without_labelled(plan, copied(image_set.train.pixels, image_set.test.pixels))
-        again = fit_folds(image_set, recipe, plan, pool=pool, **how)  # type: ignore[arg-type]
+        place = None if checkpoints is None else checkpoints / "clean"
+        again = fit_folds(image_set, recipe, plan, pool=pool, checkpoints=place, **how)
         clean = tuple(s.accuracy for s in evaluate(again, image_set.test, device=device))
     return Outcome(
         models=models, scores=scores, clean=clean, n_leaked=n_leaked, validation=validation
     )
+
+
+def curve(test: Images | None, n_images: int = N_CURVE) -> Measure | None:
+    """A `training.Measure` for networks that end in logits: "test_accuracy" of some test images.
+
+    They are spread evenly over the test images. None where these have no labels.
+    """
+    if test is None or test.labels is None:
+        return None
+    chosen = np.unique(np.linspace(0, len(test) - 1, min(n_images, len(test))).astype(np.int64))
+    some = test.take(chosen)
+
+    def measured(graph: Graph) -> dict[str, float]:
+        assert some.labels is not None
+        device = next(graph.parameters()).device
+        answers = []
+        for start in range(0, len(some), BATCH):
+            logits_NL = graph(as_float(some.pixels[start : start + BATCH]).to(device))
+            answers.append(logits_NL.float().softmax(1).cpu().numpy())
+        return {"test_accuracy": measure(np.concatenate(answers), some.labels).accuracy}
+
+    return measured
 
 
 def shared(test: Images, pool: Images) -> tuple[np.ndarray, np.ndarray]:
@@ -127,7 +166,7 @@ def shared(test: Images, pool: Images) -> tuple[np.ndarray, np.ndarray]:
 
 
 def evaluate(models: Sequence[Model], images: Images, *, device: str = "cpu") -> tuple[Scores, ...]:
-    """The scores of models that share one graph, on labelled images.
+    """The scores of models on labelled images.
 
     Raises DataError where the images have no labels.
     """
@@ -185,42 +224,3 @@ def calibration_error(confidence_N: np.ndarray, right_N: np.ndarray, n_bins: int
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
     """The mean, and the standard deviation over folds (n - 1 below); None for a single fold."""
     return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None
-
-
-def fold_scores(outcome: Outcome, number: int, class_names: Sequence[str]) -> dict[str, Any]:
-    """What `scores.json` says of one fold, by its place in the plan."""
-    scores: dict[str, Any] = {}
-    if outcome.scores:
-        scores |= outcome.scores[number].as_dict(class_names)
-        scores |= {"accuracy_clean": outcome.clean[number], "n_leaked": outcome.n_leaked}
-    if outcome.validation:
-        scores["accuracy_validation"] = outcome.validation[number]
-    return scores
-
-
-def mean_scores(outcome: Outcome, plan: splits.Plan, class_names: Sequence[str]) -> dict[str, Any]:
-    """Means over folds, and each fold; the confusion matrix adds the folds up."""
-    accuracy, deviation = mean_and_deviation([one.accuracy for one in outcome.scores])
-    clean, clean_deviation = mean_and_deviation(outcome.clean)
-    per_class = np.array([one.accuracy_per_class for one in outcome.scores], float).mean(0)
-    folds = [
-        {"fold": number, "n_labelled": len(plan.folds[place])}
-        | fold_scores(outcome, place, class_names)
-        for place, number in enumerate(plan.numbers)
-    ]
-    return {
-        "accuracy": accuracy,
-        "accuracy_std": deviation,
-        "accuracy_clean": clean,
-        "accuracy_clean_std": clean_deviation,
-        "n_folds": len(folds),
-        "n_test": outcome.scores[0].n_test,
-        "n_leaked": outcome.n_leaked,
-        "accuracy_per_class": {
-            name: None if np.isnan(value) else float(value)
-            for name, value in zip(class_names, per_class, strict=True)
-        },
-        "confusion": np.sum([one.confusion for one in outcome.scores], axis=0).tolist(),
-        "calibration_error": float(np.mean([one.calibration_error for one in outcome.scores])),
-        "folds": folds,
-    }

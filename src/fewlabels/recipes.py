@@ -1,27 +1,14 @@
-"""Named recipes: which filters, which head, which settings; and how a setting is changed."""
+"""Named recipes: which ways, which network, which head, which settings; how one is changed."""
 
-import difflib
-import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
 
+from fewlabels import settings as naming
+from fewlabels import trained_recipes
 from fewlabels.errors import ConfigError
-from fewlabels.heads import HeadConfig
+from fewlabels.recipe import Recipe as Recipe
+from fewlabels.recipe import from_dict as from_dict
+from fewlabels.settings import settings_of as settings_of
 from fewlabels.ways.filters import FiltersConfig, LayerConfig
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """Everything that a run is made from, but for its images, labels and seed."""
-
-    name: str
-    filters: FiltersConfig
-    head: HeadConfig = field(default_factory=HeadConfig)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Nested dicts, lists, strings and numbers: what `config.toml` holds."""
-        return _plain(asdict(self))
 
 
 def kmeans_1() -> Recipe:
@@ -85,6 +72,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "kmeans-1": kmeans_1,
     "kmeans-2": kmeans_2,
     "kmeans-report": kmeans_report,
+    **trained_recipes.RECIPES,
 }
 
 
@@ -96,103 +84,8 @@ def named(name: str, settings: Mapping[str, str] | None = None) -> Recipe:
     Raises ConfigError if the recipe or a setting is unknown, or a value does not fit.
     """
     if name not in RECIPES:
-        raise ConfigError(f"no recipe is called {name!r}{_near(name, RECIPES)}")
+        raise ConfigError(f"no recipe is called {name!r}{naming.near(name, RECIPES)}")
     recipe = RECIPES[name]()
     for key, text in (settings or {}).items():
-        recipe = _changed(recipe, key, text)
+        recipe = naming.changed(recipe, key, text)
     return recipe
-
-
-def from_dict(described: Mapping[str, Any]) -> Recipe:
-    """The recipe that `as_dict` described.
-
-    Raises ConfigError if the description does not fit.
-    """
-    try:
-        filters = dict(described["filters"])
-        filters["layers"] = tuple(LayerConfig(**layer) for layer in filters["layers"])
-        head: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in described["head"].items()
-        }
-        return Recipe(
-            name=described["name"], filters=FiltersConfig(**filters), head=HeadConfig(**head)
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(
-            f"the recipe is not one that this fewlabels knows ({error}): use the version that "
-            "wrote it, or fit again"
-        ) from error
-
-
-def settings_of(recipe: Recipe) -> dict[str, Any]:
-    """Every setting that can be changed, by its name in `--set`, with its value."""
-    layers = recipe.filters.layers
-    values: dict[str, Any] = {
-        f"filters.{f.name}": [getattr(layer, f.name) for layer in layers]
-        for f in fields(LayerConfig)
-    }
-    for part in ("filters", "head"):
-        config = getattr(recipe, part)
-        values |= {f"{part}.{f.name}": getattr(config, f.name) for f in fields(config)}
-    del values["filters.layers"]
-    return values
-
-
-def _changed(recipe: Recipe, key: str, text: str) -> Recipe:
-    known = settings_of(recipe)
-    if key not in known:
-        raise ConfigError(f"no setting is called {key!r}{_near(key, known)}")
-    part, name = key.split(".", 1)
-    if part == "head":
-        value = _parsed(key, text, getattr(recipe.head, name))
-        return replace(recipe, head=replace(recipe.head, **{name: value}))
-    if name not in {f.name for f in fields(LayerConfig)}:
-        value = _parsed(key, text, getattr(recipe.filters, name))
-        return replace(recipe, filters=replace(recipe.filters, **{name: value}))
-    layers = recipe.filters.layers
-    texts = text.split(",")
-    if len(texts) not in (1, len(layers)):
-        raise ConfigError(
-            f"{key} takes one value, or {len(layers)} for the layers of {recipe.name}; got {text!r}"
-        )
-    texts = texts * len(layers) if len(texts) == 1 else texts
-    changed = tuple(
-        replace(layer, **{name: _parsed(key, one, getattr(layer, name))})
-        for layer, one in zip(layers, texts, strict=True)
-    )
-    return replace(recipe, filters=replace(recipe.filters, layers=changed))
-
-
-def _parsed(key: str, text: str, now: Any) -> Any:
-    """`text` as a value of the kind that the setting has now."""
-    if isinstance(now, tuple):
-        return tuple(_parsed(key, one, now[0]) for one in text.split(","))
-    text = text.strip()
-    if isinstance(now, bool):
-        if text.lower() in ("true", "false"):
-            return text.lower() == "true"
-    elif isinstance(now, str):
-        return text
-    else:
-        try:
-            value = type(now)(text)
-        except ValueError:
-            value = math.nan
-        if math.isfinite(value):
-            return value
-    kind = {bool: "true or false", int: "a whole number", float: "a number"}[type(now)]
-    raise ConfigError(f"{key} is {kind}, such as {now}; got {text!r}")
-
-
-def _near(name: str, known: Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    guess = f"; did you mean {close[0]!r}?" if close else "."
-    return f"{guess} There are: {', '.join(known)}"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(one) for one in value]
-    return value

@@ -5,17 +5,20 @@ gone by then.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import safetensors
 import safetensors.numpy
+from torch import nn
 
 from fewlabels import drawing, graph_files, runs
 from fewlabels.errors import CheckpointError
+from fewlabels.graph import Graph
 from fewlabels.images import Damaged, ImageSet
+from fewlabels.layers import PatchEncoder
 from fewlabels.protocol import Answer
 from fewlabels.report.findings import Findings, Mistake
 from fewlabels.ways import filters
@@ -34,7 +37,7 @@ def findings_of(run: str | Path) -> Findings:
     config, scores = runs.read_config(run), runs.read_scores(run)
     graph = graph_files.load(run)
     drawn: dict[str, Any] = {
-        "filters": filters.gallery(graph).numpy(),
+        "filters": first_filters(graph),
         "mistakes": load_mistakes(run),
         "graph_svg": drawing.as_svg(graph),
         "graph_text": drawing.as_text(graph),
@@ -51,7 +54,7 @@ def findings_of(run: str | Path) -> Findings:
             settings=config.get("recipe", {}),
             versions=config.get("versions", {}),
             command=asked.get("command"),
-            notes=(*_protocol_notes(scores), *data.get("notes", ())),
+            notes=(*_protocol_notes(scores, config.get("recipe", {})), *data.get("notes", ())),
             damaged=[Damaged(file["name"], file["reason"]) for file in data.get("damaged", ())],
             **drawn,
         )
@@ -65,9 +68,24 @@ def findings_of(run: str | Path) -> Findings:
         ) from error
 
 
-def _protocol_notes(scores: dict) -> list[str]:
+def first_filters(graph: Graph) -> np.ndarray | None:
+    """The filters over the image's own pixels as pictures around 0: (n_filters, 3, side, side)."""
+    for name, module in graph.layers.items():
+        if graph.sources[name] == ("image",) and isinstance(module, PatchEncoder):
+            return filters.gallery(graph).numpy()
+        if graph.sources[name] == ("image",) and isinstance(module, nn.Conv2d):
+            return module.weight.detach().numpy()
+    return None
+
+
+def _protocol_notes(scores: Mapping[str, Any], recipe: Mapping[str, Any]) -> list[str]:
+    what = "The filters"
+    if "surrogate" in recipe:
+        what = "The network"
+    elif "labels" in recipe:
+        what = "The network learned from the labelled images; what its first layer starts from"
     notes = [
-        f"Protocol: {scores.get('protocol')}. The filters learned from the unlabelled images and "
+        f"Protocol: {scores.get('protocol')}. {what} learned from the unlabelled images and "
         "from all training images without their labels; test images were only answered."
     ]
     folds = scores.get("folds")

@@ -85,7 +85,7 @@ def facts_text(facts: Mapping[str, float]) -> str:
     for name, value in facts.items():
         if name == "loss":
             parts.append(f"loss {value:.3f}")
-        elif name.startswith("accuracy"):
+        elif _is_accuracy(name):
             parts.append(f"{name.replace('_', ' ')} {percent(value)}")
         elif name == "seconds_left" and value > 0:
             parts.append(f"{clock(value)} left")
@@ -94,8 +94,12 @@ def facts_text(facts: Mapping[str, float]) -> str:
 
 def short(facts: Mapping[str, float]) -> dict[str, float]:
     """The loss and one accuracy, the plainest name, so that a bar fits its line."""
-    plainest = sorted((name for name in facts if name.startswith("accuracy")), key=len)[:1]
+    plainest = sorted(filter(_is_accuracy, facts), key=len)[:1]
     return {name: value for name, value in facts.items() if name in ("loss", *plainest)}
+
+
+def _is_accuracy(name: str) -> bool:
+    return "accuracy" in name.split("_")
 
 
 def clock(seconds: float) -> str:

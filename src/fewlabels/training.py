@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fewlabels import checkpoints, optimizers, processes, training_loop
+from fewlabels import checkpoints, memory, optimizers, processes, training_loop
 from fewlabels.averaging import Averaged
 from fewlabels.batches import Batch as Batch
 from fewlabels.batches import Examples as Examples
@@ -51,10 +51,14 @@ class Trained:
     precision: str
 
 
-def cross_entropy(label_smoothing: float = 0.0) -> Step:
-    """The usual step: (images, labels) -> cross-entropy, and "accuracy_train" before the step.
+def cross_entropy(label_smoothing: float = 0.0, accuracy: str = "accuracy_train") -> Step:
+    """The usual step: (images, labels) -> cross-entropy, and the accuracy before the step.
 
     Labels are classes, int64 (N,), or parts of classes, float (N, L).
+
+    Parameters
+    ----------
+    accuracy : name of that fact; another one where the labels are not the task's own classes
     """
 
     def step(network: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -62,7 +66,7 @@ def cross_entropy(label_smoothing: float = 0.0) -> Step:
         logits_NL = network(images)
         loss = F.cross_entropy(logits_NL, labels, label_smoothing=label_smoothing)
         classes = labels if labels.ndim == 1 else labels.argmax(1)
-        return loss, {"accuracy_train": (logits_NL.detach().argmax(1) == classes).float().mean()}
+        return loss, {accuracy: (logits_NL.detach().argmax(1) == classes).float().mean()}
 
     return step
 
@@ -122,6 +126,7 @@ def train(
     }
     with ExitStack() as around:
         around.enter_context(torch.random.fork_rng(_devices(fabric.device)))
+        around.enter_context(memory.kept())
         graph.to(device=fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         averaged = Averaged(graph, config.averaging) if config.averaging else None
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32

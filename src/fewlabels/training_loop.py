@@ -95,8 +95,6 @@ class Loop:
         ConfigError : the loss is not finite or far over the first, or the budget is too short
         KeyboardInterrupt : Ctrl-C or SIGTERM came; a checkpoint is written where there is a folder
         """
-        for record in self.history:
-            note(STAGE, **record)
         self.network.train()
         (elapsed,) = processes.largest(self.fabric, [self._elapsed()])
         total, unit = (100, "%") if self.budget else (self.total, "steps")
@@ -105,8 +103,10 @@ class Loop:
             stage(STAGE, total, unit) as advance,
             closing(self._batches()) as coming,
         ):
+            for record in self.history:
+                note(STAGE, **record)
             advance(shown := self._shown(elapsed))
-            while not self._is_done(elapsed):
+            while self.step == 0 or not self._is_done(elapsed):
                 self._learn(*next(coming))
                 elapsed, stop = processes.largest(self.fabric, [self._elapsed(), float(asked())])
                 self._show(elapsed)

@@ -1,0 +1,91 @@
+"""A recipe: everything that a run is made from, but for its images, labels and seed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fewlabels.architectures import ExemplarNetwork, ReportNetwork, WhitenedNetwork
+from fewlabels.augment import Augmentation
+from fewlabels.errors import ConfigError
+from fewlabels.heads import HeadConfig
+from fewlabels.settings import as_plain, from_plain
+from fewlabels.surrogates import SurrogateConfig
+from fewlabels.training_config import TrainingConfig
+from fewlabels.ways.filters import FiltersConfig
+from fewlabels.ways.labels import LabelsConfig
+from fewlabels.ways.surrogate import SurrogateWayConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Which ways fill the weights, of which network, and what turns its answers into classes.
+
+    filters : k-means filters; alone they are the network, and `network.first` may start from them
+    surrogates, surrogate : the classes made from unlabelled images, and learning to tell them apart
+    labels : learning from the labelled images; the network then ends in the classes themselves
+    network, training, augmentation : of what is learned by gradients; None where nothing is
+    head : from features to classes; None where the network ends in the classes
+    """
+
+    name: str
+    filters: FiltersConfig | None = None
+    surrogates: SurrogateConfig | None = None
+    surrogate: SurrogateWayConfig | None = None
+    labels: LabelsConfig | None = None
+    network: WhitenedNetwork | ReportNetwork | ExemplarNetwork | None = None
+    training: TrainingConfig | None = None
+    augmentation: Augmentation | None = None
+    head: HeadConfig | None = field(default_factory=HeadConfig)
+
+    def __post_init__(self) -> None:
+        ways = [self.filters, self.surrogate, self.labels]
+        if all(way is None for way in ways):
+            raise ConfigError(f"recipe {self.name} has no way to learn: give it filters or labels")
+        if self.surrogate is not None and self.labels is not None:
+            raise ConfigError(f"recipe {self.name} learns from surrogates or from labels, not both")
+        by_gradients = self.surrogate is not None or self.labels is not None
+        needed = {
+            "network": by_gradients,
+            "training": by_gradients,
+            "augmentation": self.labels is not None,
+            "surrogates": self.surrogate is not None,
+            "head": self.labels is None,
+        }
+        for part, is_needed in needed.items():
+            if (getattr(self, part) is not None) != is_needed:
+                word = "needs" if is_needed else "has no use for"
+                raise ConfigError(f"recipe {self.name} {word} the part {part!r}")
+        kinds: tuple[type, ...] = (WhitenedNetwork, ReportNetwork)
+        if self.surrogate is not None:
+            kinds = (ExemplarNetwork,)
+        if self.network is not None and not isinstance(self.network, kinds):
+            names = " or ".join(kind.__name__ for kind in kinds)
+            raise ConfigError(
+                f"the network of recipe {self.name} is a {names}; got {type(self.network).__name__}"
+            )
+        if isinstance(self.network, ReportNetwork) and self.filters is None:
+            raise ConfigError(f"recipe {self.name} needs the part 'filters' for its first layer")
+
+    @property
+    def flips(self) -> bool:
+        """Whether the answers for an image and its mirror image are averaged."""
+        part = self.labels if self.labels is not None else self.head
+        return part is not None and part.flips
+
+    def as_dict(self) -> dict[str, Any]:
+        """Nested dicts, lists, strings and numbers: what `config.toml` holds."""
+        return as_plain(self)
+
+
+def from_dict(described: Mapping[str, Any]) -> Recipe:
+    """The recipe that `as_dict` described.
+
+    Raises ConfigError if the description does not fit.
+    """
+    try:
+        return from_plain(Recipe, described)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"the recipe is not one that this fewlabels knows ({error}): use the version that "
+            "wrote it, or fit again"
+        ) from error

@@ -1,0 +1,62 @@
+"""What `scores.json` holds: an outcome and the facts of its run as nested dicts."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fewlabels import runs, splits
+from fewlabels.progress import Clock
+from fewlabels.protocol import Outcome, mean_and_deviation
+from fewlabels.recipes import Recipe
+
+
+def facts(recipe: Recipe, plan: splits.Plan, seed: int, clock: Clock) -> dict[str, Any]:
+    """What stands beside every score; the memory is the highest resident set so far."""
+    return {
+        "protocol": plan.protocol,
+        "recipe": recipe.name,
+        "seed": seed,
+        "commit": runs.commit(),
+        "seconds": {stage: round(seconds, 3) for stage, seconds in clock.seconds.items()},
+        "peak_memory_mib": runs.peak_memory_mib(),
+    }
+
+
+def fold_scores(outcome: Outcome, number: int, class_names: Sequence[str]) -> dict[str, Any]:
+    """The scores of the fold at that place of the outcome."""
+    scores: dict[str, Any] = {}
+    if outcome.scores:
+        scores |= outcome.scores[number].as_dict(class_names)
+        scores |= {"accuracy_clean": outcome.clean[number], "n_leaked": outcome.n_leaked}
+    if outcome.validation:
+        scores["accuracy_validation"] = outcome.validation[number]
+    return scores
+
+
+def mean_scores(outcome: Outcome, plan: splits.Plan, class_names: Sequence[str]) -> dict[str, Any]:
+    """Means over folds, and each fold; the confusion matrix adds the folds up."""
+    accuracy, deviation = mean_and_deviation([one.accuracy for one in outcome.scores])
+    clean, clean_deviation = mean_and_deviation(outcome.clean)
+    per_class = np.array([one.accuracy_per_class for one in outcome.scores], float).mean(0)
+    folds = [
+        {"fold": number, "n_labelled": len(plan.folds[place])}
+        | fold_scores(outcome, place, class_names)
+        for place, number in enumerate(plan.numbers)
+    ]
+    return {
+        "accuracy": accuracy,
+        "accuracy_std": deviation,
+        "accuracy_clean": clean,
+        "accuracy_clean_std": clean_deviation,
+        "n_folds": len(folds),
+        "n_test": outcome.scores[0].n_test,
+        "n_leaked": outcome.n_leaked,
+        "accuracy_per_class": {
+            name: None if np.isnan(value) else float(value)
+            for name, value in zip(class_names, per_class, strict=True)
+        },
+        "confusion": np.sum([one.confusion for one in outcome.scores], axis=0).tolist(),
+        "calibration_error": float(np.mean([one.calibration_error for one in outcome.scores])),
+        "folds": folds,
+    }

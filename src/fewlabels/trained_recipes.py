@@ -1,0 +1,93 @@
+"""Named recipes whose networks learn by gradients; `recipes` joins them to the others.
+
+A recipe learns for `training.epochs`, or for a --budget of time in their place.
+"""
+
+from collections.abc import Callable
+
+from fewlabels.architectures import ExemplarNetwork, ReportNetwork, WhitenedNetwork
+from fewlabels.augment import Augmentation
+from fewlabels.recipe import Recipe
+from fewlabels.surrogates import SurrogateConfig
+from fewlabels.training_config import TrainingConfig
+from fewlabels.ways.filters import FiltersConfig, LayerConfig
+from fewlabels.ways.labels import LabelsConfig
+from fewlabels.ways.surrogate import SurrogateWayConfig
+
+
+def labels() -> Recipe:
+    """The labelled images alone, as well as a CPU can: whitened filters, nine convolutions."""
+    return Recipe(
+        name="labels",
+        labels=LabelsConfig(),
+        network=WhitenedNetwork(),
+        training=TrainingConfig(
+            batch_size=128, epochs=60, learning_rate=0.08, head_learning_rate=0.3
+        ),
+        augmentation=Augmentation(
+            flip=0.5,
+            max_shift=0.125,
+            max_rotation_deg=10.0,
+            min_scale=0.85,
+            max_scale=1.2,
+            max_shear=0.1,
+            brightness=0.2,
+            contrast=0.2,
+            saturation=0.3,
+            hue=0.03,
+            cutout=0.35,
+        ),
+        head=None,
+    )
+
+
+def report_2() -> Recipe:
+    """The report's network of two layers of filters; the first starts from k-means centroids."""
+    return _report("report-2", n_layers=2)
+
+
+def report_3() -> Recipe:
+    """The report's network of three layers of filters."""
+    return _report("report-3", n_layers=3)
+
+
+def _report(name: str, n_layers: int) -> Recipe:
+    first = LayerConfig(
+        n_filters=256,
+        patch_size=22,
+        stride=4,
+        patches_per_image=16,
+        kept_variance=0.99,
+    )
+    return Recipe(
+        name=name,
+        filters=FiltersConfig(layers=(first,), iterations=15),
+        labels=LabelsConfig(),
+        network=ReportNetwork(n_layers=n_layers),
+        training=TrainingConfig(
+            batch_size=64, epochs=30, learning_rate=0.05, head_learning_rate=0.3
+        ),
+        augmentation=Augmentation(flip=0.5, max_shift=0.1),
+        head=None,
+    )
+
+
+def surrogate() -> Recipe:
+    """Exemplar-CNN: 4,000 surrogate classes of 100 images each, and a head on what was learned."""
+    return Recipe(
+        name="surrogate",
+        surrogates=SurrogateConfig(),
+        surrogate=SurrogateWayConfig(),
+        network=ExemplarNetwork(),
+        training=TrainingConfig(
+            batch_size=256, epochs=10, learning_rate=0.05, head_learning_rate=0.3
+        ),
+    )
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "labels": labels,
+    "report-2": report_2,
+    "report-3": report_3,
+    "surrogate": surrogate,
+}

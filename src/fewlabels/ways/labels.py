@@ -1,0 +1,272 @@
+"""The third way to fill a network: backpropagation on the labelled images.
+
+Shapes: N images, P patches, D values in a patch, E axes, F filters of the first layer, k their
+side, L classes.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fewlabels import architectures, features, heads, patches
+from fewlabels.architectures import FirstLayer, ReportNetwork, WhitenedNetwork
+from fewlabels.augment import Augmentation, augment
+from fewlabels.draws import image_keys
+from fewlabels.errors import ConfigError, DataError
+from fewlabels.graph import Graph
+from fewlabels.heads import Head
+from fewlabels.images import Images, as_float
+from fewlabels.layers import PatchEncoder
+from fewlabels.progress import say, stage
+from fewlabels.training import Measure, TrainingConfig, train
+from fewlabels.ways import filters
+from fewlabels.ways.filters import FiltersConfig
+
+N_IMAGES, PATCHES_PER_IMAGE = 5000, 20  # whitened filters have few values, and need no more
+WHITENING_EPSILON = 5e-4  # part of the mean variance, as in airbench94
+MOST_HELD_OUT = 20  # at most one label of so many is kept apart
+
+Network = WhitenedNetwork | ReportNetwork
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelsConfig:
+    """Settings of the way.
+
+    held_out : labelled images of each class that are not learned from and tell how sure the
+        answers may be (the temperature of the softmax); at most a twentieth of the class
+    flips : answer with the mean of the logits of an image and of its mirror image
+    """
+
+    held_out: int = 8
+    flips: bool = True
+
+    def __post_init__(self) -> None:
+        if self.held_out < 0:
+            raise ConfigError(f"labels.held_out is at least 0; got {self.held_out}")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LabelledImages:
+    """What the network sees: labelled images, transformed anew in every epoch.
+
+    pixels : uint8 array of shape (n_images, 3, height, width); labels : int64 array (n_images,)
+    """
+
+    pixels: np.ndarray
+    labels: np.ndarray
+    augmentation: Augmentation
+    seed: int
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, indices_N: np.ndarray, epoch: int) -> tuple[Tensor, Tensor]:
+        """Images as float (N, 3, H, W) in [0, 1], and their labels; see `batches.Examples`."""
+        keys_N = image_keys(self.seed, epoch, indices_N)
+        pictures = augment(self.pixels[indices_N], self.augmentation, keys_N)
+        return pictures, torch.from_numpy(self.labels[indices_N])
+
+
+def first_layer(
+    unlabeled: Images,
+    network: Network,
+    filters_config: FiltersConfig | None,
+    *,
+    seed: int,
+    device: str = "cpu",
+    precision: str = "auto",
+) -> FirstLayer | None:
+    """The label-free part: what the first layer starts from, learned from unlabelled images.
+
+    Returns
+    -------
+    whitening filters, or centroids of k-means brought back to pixels; None where the network draws
+    its own
+
+    Raises DataError if the filters are larger than the images.
+    """
+    if isinstance(network, WhitenedNetwork):
+        size, _ = network.first_layer(unlabeled.size)
+        return whitening_filters(unlabeled, size, network.first_filters, seed)
+    assert filters_config is not None, "a recipe with a ReportNetwork has filters"
+    patches.check_fits(*unlabeled.size, filters_config.layers[0].patch_size)
+    if network.first == "random":
+        return None
+    graph = filters.learn(unlabeled, filters_config, seed=seed, device=device, precision=precision)
+    return centroid_filters(graph)
+
+
+def whitening_filters(images: Images, size: int, n_filters: int, seed: int) -> FirstLayer:
+    """Filters whose answers to patches of these images have mean 0 and variance 1, uncorrelated.
+
+    They are the axes of the patches' covariance, the strongest first, each divided by the
+    deviation along it; then their negatives, so that an activation keeps both signs.
+
+    Parameters
+    ----------
+    size : side of a patch in pixels; n_filters : at most so many, of 2 x 3 x size x size
+
+    Source: Page, How to train your ResNet 8, 2019; the negatives, Jordan, arXiv:2404.00498.
+    """
+    draw = np.random.default_rng(seed)
+    chosen = np.sort(draw.permutation(len(images))[:N_IMAGES])
+    if size > min(images.size):
+        raise DataError(
+            f"a first layer of {size} x {size} filters needs images at least as large; these are "
+            f"{images.size[0]} x {images.size[1]}: use larger images (--size) or a smaller "
+            "network.first_size"
+        )
+    with stage("whitening", total=1):
+        cut_PD = patches.cut(images.pixels[chosen], size, PATCHES_PER_IMAGE, draw)
+        whitening = patches.fit_whitening(
+            as_float(cut_PD), epsilon=WHITENING_EPSILON, max_values=max(1, n_filters // 2)
+        )
+    axes_E3kk = whitening.project_DE.T.reshape(-1, 3, size, size)
+    offset_E = -(whitening.mean_D @ whitening.project_DE)
+    return FirstLayer(torch.cat([axes_E3kk, -axes_E3kk]), torch.cat([offset_E, -offset_E]))
+
+
+def centroid_filters(graph: Graph) -> FirstLayer:
+    """The first layer of a network of k-means filters as filters over pixels.
+
+    A filter answers a patch with the product of its whitened values and the centroid; the division
+    by the patch's contrast is left to batch norm.
+    """
+    encoder = graph.layers["layer1"]
+    assert isinstance(encoder, PatchEncoder), "the first layer of filters is an encoder"
+    project_ED = encoder.project_GETss[0].flatten(1)
+    filters_FD = encoder.centroids_GKE[0] @ project_ED
+    offset_F = -(encoder.centroids_GKE[0] @ encoder.offset_GE[0])
+    return FirstLayer(filters_FD.view(-1, *encoder.project_GETss.shape[2:]), offset_F)
+
+
+def learn(
+    labelled: Images,
+    n_classes: int,
+    network: Network,
+    start: FirstLayer | None,
+    config: LabelsConfig,
+    training: TrainingConfig,
+    augmentation: Augmentation,
+    *,
+    filters_config: FiltersConfig | None = None,
+    seed: int,
+    device: str = "cpu",
+    precision: str = "auto",
+    budget_seconds: float | None = None,
+    folder: Path | None = None,
+    resume: bool = False,
+    measure: Measure | None = None,
+) -> tuple[Graph, Head]:
+    """Train a network on labelled images.
+
+    Parameters
+    ----------
+    labelled : with labels in [0, n_classes)
+    start : as `first_layer` gives it
+    budget_seconds, folder, resume, measure : see `training.train`
+
+    Returns
+    -------
+    graph : ends in logits; head : their softmax, with the temperature that fits the images held
+        out, else 1
+
+    Raises DataError if the labels are of fewer than two classes, and what `train` raises.
+    """
+    assert labelled.labels is not None, "labelled images have labels"
+    if len(np.unique(labelled.labels)) < 2:
+        raise DataError(
+            "a network learns to tell at least 2 classes apart; the labelled images are of fewer: "
+            "label images of another class"
+        )
+    held = held_out(labelled.labels, config.held_out, seed)
+    kept = np.setdiff1d(np.arange(len(labelled)), held)
+    graph = build(network, start, filters_config, n_classes, labelled.size, seed)
+    examples = LabelledImages(
+        pixels=np.asarray(labelled.pixels[kept]),
+        labels=labelled.labels[kept],
+        augmentation=augmentation,
+        seed=seed,
+    )
+    train(
+        graph,
+        examples,
+        training,
+        seed=seed,
+        device=device,
+        precision=precision,
+        budget_seconds=budget_seconds,
+        folder=folder,
+        resume=resume,
+        measure=measure,
+    )
+    return graph, head_of(graph, labelled.take(held), n_classes, flips=config.flips, device=device)
+
+
+def build(
+    network: Network,
+    start: FirstLayer | None,
+    filters_config: FiltersConfig | None,
+    n_classes: int,
+    image_size: tuple[int, int],
+    seed: int,
+) -> Graph:
+    """The network with new weights, its first layer as told."""
+    if isinstance(network, WhitenedNetwork):
+        assert start is not None, "the whitened network starts from filters"
+        _, stride = network.first_layer(image_size)
+        return architectures.whitened_network(
+            network,
+            start,
+            stride=stride,
+            n_classes=n_classes,
+            image_size=image_size,
+            seed=seed,
+        )
+    assert filters_config is not None, "a recipe with a ReportNetwork has filters"
+    layer = filters_config.layers[0]
+    return architectures.report_network(
+        network,
+        start,
+        n_first=layer.n_filters,
+        first_size=layer.patch_size,
+        stride=layer.stride,
+        n_classes=n_classes,
+        image_size=image_size,
+        seed=seed,
+    )
+
+
+def held_out(labels_N: np.ndarray, per_class: int, seed: int) -> np.ndarray:
+    """Indices of the labelled images that are not learned from: `per_class`, drawn by the seed.
+
+    At most a twentieth of a class, so a class of fewer than 20 images keeps them all.
+    """
+    draw = np.random.default_rng(seed)
+    chosen = [draw.permutation(np.flatnonzero(labels_N == label)) for label in np.unique(labels_N)]
+    parts = [of_class[: min(per_class, len(of_class) // MOST_HELD_OUT)] for of_class in chosen]
+    return np.sort(np.concatenate(parts))
+
+
+def head_of(graph: Graph, held: Images, n_classes: int, *, flips: bool, device: str) -> Head:
+    """A head that takes the logits as they are, over a temperature that fits these images."""
+    temperature = 1.0
+    if len(held):
+        assert held.labels is not None
+        logits_NL = features.extract(
+            graph, held, flips=flips, device=device, what="fitting the temperature"
+        )
+        temperature = heads.fit_temperature(logits_NL, torch.from_numpy(held.labels))
+    else:
+        say("too few labels to keep some apart: how sure the answers are is the network's own word")
+    tensors = {
+        "mean": torch.zeros(n_classes),
+        "scale": torch.ones(n_classes),
+        "weights": torch.eye(n_classes),
+        "bias": torch.zeros(n_classes),
+    }
+    return Head(kind="logits", tensors=tensors, temperature=temperature)
