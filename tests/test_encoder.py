@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from fewlabels import kmeans, layers, patches
-from fewlabels.layers import Concat, GridFeatures, PatchEncoder, average_cells
+from fewlabels.layers import Concat, GridFeatures, PatchEncoder, SquareRoot, average_cells
 
 
 def learned(encoder: PatchEncoder, seed: int = 0) -> list[tuple]:
@@ -148,6 +148,27 @@ def test_grid_features_join_the_cells_of_each_grid_by_hand():
     assert GridFeatures((1,))(maps).tolist() == [[4.0, 8.0]]
     assert GridFeatures((1,), "max")(maps).tolist() == [[7.0, 16.0]]
     assert GridFeatures((2, 1), "max")(maps).tolist() == [[1, 3, 5, 7, 0, 0, 16, 16, 7, 16]]
+
+
+@pytest.mark.parametrize(("statistic", "shift"), [("max", 1), ("mean", 2)])
+def test_shifted_grids_are_the_mean_over_moved_maps(statistic: str, shift: int):
+    maps = torch.rand(2, 3, 6, 7, generator=torch.Generator().manual_seed(5))
+
+    def moved(down: int, right: int) -> torch.Tensor:
+        """Place by place; outside, the nearest place of the border."""
+        rows = torch.arange(6).add(down).clamp(0, 5)
+        columns = torch.arange(7).add(right).clamp(0, 6)
+        return maps[:, :, rows][:, :, :, columns]
+
+    moves = [(0, 0), *((a, b) for a in (-shift, shift) for b in (-shift, shift))]
+    expected = torch.stack([GridFeatures((3, 1), statistic)(moved(*move)) for move in moves])
+    found = GridFeatures((3, 1), statistic, shift)(maps)
+
+    torch.testing.assert_close(found, expected.mean(0))
+
+
+def test_square_root_by_hand():
+    assert [[0.0, 0.5, 3.0]] == SquareRoot()(torch.tensor([[0.0, 0.25, 9.0]])).tolist()
 
 
 def test_concat_joins_rows_in_order():

@@ -97,3 +97,17 @@ def test_the_stage_is_named_for_who_watches(graph: Graph):
         features.extract(graph, images(2), flips=False, what="features of test images")
 
     assert ["features of test images"] == list(clock.seconds)
+
+
+@pytest.mark.parametrize(("n_images", "lengths"), [(3, [3]), (12, [6, 6]), (14, [6, 6, 2])])
+def test_blocks_hold_the_rows_of_extract_in_order(
+    graph: Graph, monkeypatch: pytest.MonkeyPatch, n_images: int, lengths: list[int]
+):
+    monkeypatch.setattr(features, "BATCH", 3)
+    monkeypatch.setattr(features, "ROWS", 6)
+    whole = features.extract(graph, images(n_images), flips=True)
+
+    found = list(features.blocks(graph, images(n_images), flips=True))
+
+    assert lengths == [len(block) for block in found]
+    assert torch.equal(whole, torch.cat(found))

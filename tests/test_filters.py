@@ -1,12 +1,14 @@
 """The filters way: what it learns on made images, layer by layer."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from fewlabels import features, graph_files
 from fewlabels.errors import ConfigError, DataError
-from fewlabels.images import Images
+from fewlabels.images import Images, as_float
 from fewlabels.ways import filters
 from fewlabels.ways.filters import FiltersConfig, LayerConfig
 
@@ -52,6 +54,19 @@ def test_features_of_all_layers_are_joined_as_a_dag(unlabeled):
     assert graph.shapes["features"] == (16 * 9 + 4 * 6 * 4,)
     assert graph.sources["features"] == ("features1", "features2")
     assert set(graph.frozen) == set(graph.layers)
+
+
+def test_a_next_layer_looks_at_square_roots_where_asked(unlabeled):
+    first, second = TWO.layers
+    rooted = replace(TWO, layers=(replace(first, roots=True), replace(second, roots=True)))
+    graph = filters.learn(unlabeled, rooted, seed=0)
+
+    values = graph(as_float(unlabeled.pixels[:4]), wanted=("layer1", "roots1"))
+
+    assert ("roots1",) == graph.sources["layer2"]
+    assert ("layer1",) == graph.sources["features1"]
+    assert torch.equal(values["layer1"].sqrt(), values["roots1"])
+    assert "roots2" not in graph.sources  # no layer reads it
 
 
 def test_a_learned_graph_is_the_same_after_saving_and_loading(unlabeled, tmp_path):

@@ -21,6 +21,7 @@ OTHER = {
     "filters.features_statistic": "mean",
     "filters.start": "k-means++",
     "filters.kept_variance": "0.75",
+    "filters.roots": "true",
     "head.kind": "logistic",
     "head.flips": "false",
 }

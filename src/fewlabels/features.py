@@ -14,6 +14,7 @@ from fewlabels.progress import stage
 from fewlabels.threads import in_threads
 
 BATCH = 32  # images that go through the graph together
+ROWS = 1024  # images whose features are in memory together, in `blocks`
 
 
 def extract(
@@ -41,27 +42,47 @@ def extract(
 
     Raises ConfigError if the graph has no node `wanted`, DataError if it is for another image size.
     """
-    graph.to(device).eval()
     (name,) = known((wanted or graph.outputs[0],), graph.shapes, "the graph has no node or input")
     features_ND = torch.empty(len(images), int(np.prod(graph.shapes[name])))
+    for start, rows_BD in _batches(graph, images, name, flips, device, what):
+        features_ND[start : start + len(rows_BD)] = rows_BD
+    return features_ND
 
-    def encode(start: int) -> int:
+
+def blocks(
+    graph: Graph, images: Images, *, flips: bool, device: str = "cpu", what: str = "features"
+) -> Iterator[Tensor]:
+    """What `extract` gives, some rows at a time: all rows of a large set need gigabytes."""
+    waiting: list[Tensor] = []
+    for start, rows_BD in _batches(graph, images, graph.outputs[0], flips, device, what):
+        waiting.append(rows_BD)
+        if len(waiting) * BATCH >= ROWS or start + len(rows_BD) == len(images):
+            yield torch.cat(waiting)
+            waiting.clear()
+
+
+def _batches(
+    graph: Graph, images: Images, name: str, flips: bool, device: str, what: str
+) -> Iterator[tuple[int, Tensor]]:
+    """The place of the first image and the rows of each batch, in order."""
+    graph.to(device).eval()
+
+    def encode(start: int) -> Tensor:
         with torch.inference_mode():  # holds for a thread, so each says it
             pixels = as_float(images.pixels[start : start + BATCH]).to(device)
-            features = graph(pixels, wanted=(name,))[name].flatten(1)
+            rows_BD = graph(pixels, wanted=(name,))[name].flatten(1)
             if flips:
-                features = (features + graph(pixels.flip(3), wanted=(name,))[name].flatten(1)) / 2
-            features_ND[start : start + len(pixels)] = features.cpu()
-            return len(pixels)
+                rows_BD = (rows_BD + graph(pixels.flip(3), wanted=(name,))[name].flatten(1)) / 2
+            return rows_BD.float().cpu()
 
     starts = range(0, len(images), BATCH)
     with (
         stage(what, total=len(images), unit="images") as advance,
         one_batch_a_core(device) as cores,
     ):
-        for _, count in in_threads(encode, starts, n_threads=cores, prepare=single_threaded):
-            advance(count)
-    return features_ND
+        for start, rows_BD in in_threads(encode, starts, n_threads=cores, prepare=single_threaded):
+            yield start, rows_BD
+            advance(len(rows_BD))
 
 
 def single_threaded() -> None:

@@ -1,10 +1,11 @@
-"""Modules that torch lacks: the patch encoder, joining.
+"""Modules that torch lacks: the patch encoder, square roots, grids of features, joining.
 
 Shapes: N images, G groups of channels, T channels in a group, E whitened values of a patch,
 K filters of a group, B patches of a block. Every constructor argument is kept under its own name,
 so that `graph_files` can write a module down and make it again.
 """
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -209,23 +210,47 @@ def _cells(n_places: int, grid: int, like: Tensor) -> Tensor:
 
 
 @register
+class SquareRoot(nn.Module):
+    """Square roots of answers that are 0 or more: a strong one outweighs weak ones less."""
+
+    def forward(self, maps_NKHW: Tensor) -> Tensor:
+        return maps_NKHW.sqrt()
+
+
+@register
 class GridFeatures(nn.Module):
     """Maps to one row an image: a value for each channel and each cell of each grid.
 
     grids : sides of the grids, such as (4, 2), which are joined (a spatial pyramid)
     statistic : "mean" or "max" of a cell; cells as in `nn.AdaptiveAvgPool2d`
+    shift : the mean over five grids, the plain one and those moved by so many places along either
+        diagonal (borders are repeated), so that an object that moves a little changes the values
+        less; 0 for the plain grid alone
+
+    Source: the mean over shifts is the local average pooling of Li et al., 2019, "Enhanced
+    convolutional neural tangent kernels".
     """
 
-    def __init__(self, grids: Sequence[int], statistic: str = "mean") -> None:
+    def __init__(self, grids: Sequence[int], statistic: str = "mean", shift: int = 0) -> None:
         super().__init__()
         if statistic not in STATISTICS:
             raise ValueError(f"statistic is one of {', '.join(STATISTICS)}; got {statistic!r}")
-        self.grids, self.statistic = tuple(grids), statistic
+        self.grids, self.statistic, self.shift = tuple(grids), statistic, shift
 
     def extra_repr(self) -> str:
-        return f"{self.statistic} over grids {', '.join(map(str, self.grids))}"
+        shifted = f", shifts of {self.shift}" if self.shift else ""
+        return f"{self.statistic} over grids {', '.join(map(str, self.grids))}{shifted}"
 
     def forward(self, maps_NKHW: Tensor) -> Tensor:
+        if not self.shift:
+            return self._cells(maps_NKHW)
+        shift, (height, width) = self.shift, maps_NKHW.shape[2:]
+        padded = F.pad(maps_NKHW, (shift,) * 4, mode="replicate")
+        moves = [(shift, shift), *itertools.product((0, 2 * shift), repeat=2)]
+        views = (padded[:, :, top : top + height, left : left + width] for top, left in moves)
+        return sum(map(self._cells, views), start=maps_NKHW.new_zeros(())) / len(moves)
+
+    def _cells(self, maps_NKHW: Tensor) -> Tensor:
         pool = F.adaptive_max_pool2d if self.statistic == "max" else average_cells
         return torch.cat([pool(maps_NKHW, grid).flatten(1) for grid in self.grids], dim=1)
 

@@ -29,29 +29,46 @@ def _first_layer(n_filters: int, patch_size: int) -> LayerConfig:
         pool=3,
         features_grid=4,
         features_coarse_grid=2,
+        features_shift=1,
         features_statistic="max",
     )
 
 
 def kmeans_2() -> Recipe:
     """Two layers: the second looks at groups of channels that are strong together."""
-    second = LayerConfig(
-        n_filters=256,
-        patch_size=5,
-        padding=2,
-        n_groups=8,
-        channels_per_group=64,
-        max_values=200,
+    second = _deeper_layer(n_filters=256, patch_size=5, pool=2, features_grid=3)
+    layers = (replace(_first_layer(1600, 6), roots=True), second)
+    return Recipe(name="kmeans-2", filters=FiltersConfig(layers=layers, iterations=15))
+
+
+def kmeans_3() -> Recipe:
+    """Three layers, each on groups of channels of the one before."""
+    second = _deeper_layer(n_filters=128, patch_size=5, pool=2, features_grid=3, roots=True)
+    third = _deeper_layer(n_filters=128, patch_size=3, pool=1, features_grid=2)
+    layers = (replace(_first_layer(1600, 6), roots=True), second, third)
+    return Recipe(name="kmeans-3", filters=FiltersConfig(layers=layers, iterations=15))
+
+
+def _deeper_layer(
+    n_filters: int, patch_size: int, pool: int, features_grid: int, roots: bool = False
+) -> LayerConfig:
+    return LayerConfig(
+        n_filters=n_filters,
+        patch_size=patch_size,
+        padding=patch_size // 2,
+        n_groups=32,
+        channels_per_group=32,
+        max_values=160,
         activation="absolute",
-        pool=2,
-        features_grid=4,
-        features_coarse_grid=2,
+        roots=roots,
+        pool=pool,
+        features_grid=features_grid,
+        features_coarse_grid=1,
+        features_shift=1,
         features_statistic="max",
-        n_images=5000,
-        patches_per_image=6,
+        n_images=4000,
+        patches_per_image=3,
     )
-    layers = (_first_layer(1024, 6), second)
-    return Recipe(name="kmeans-2", filters=FiltersConfig(layers=layers))
 
 
 def kmeans_report() -> Recipe:
@@ -71,6 +88,7 @@ def kmeans_report() -> Recipe:
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "kmeans-1": kmeans_1,
     "kmeans-2": kmeans_2,
+    "kmeans-3": kmeans_3,
     "kmeans-report": kmeans_report,
     **trained_recipes.RECIPES,
 }

@@ -15,7 +15,7 @@ from fewlabels import groups, kmeans, patches
 from fewlabels.errors import ConfigError
 from fewlabels.graph import Graph, Node, node
 from fewlabels.images import Images, as_float
-from fewlabels.layers import ACTIVATIONS, STATISTICS, Concat, GridFeatures, PatchEncoder
+from fewlabels.layers import ACTIVATIONS, STATISTICS, Concat, GridFeatures, PatchEncoder, SquareRoot
 from fewlabels.precision import choose as choose_precision
 from fewlabels.progress import stage
 
@@ -25,7 +25,7 @@ CHUNK = 16384  # patches made float together
 
 AT_LEAST_ZERO = (
     *("padding", "channels_per_group", "max_values", "whitening_epsilon"),
-    "features_coarse_grid",
+    *("features_coarse_grid", "features_shift"),
 )
 AT_LEAST_ONE = (
     *("n_filters", "patch_size", "stride", "n_groups", "pool", "features_grid"),
@@ -47,6 +47,8 @@ class LayerConfig:
     features_grid : cells along a side of the features that the head sees
     features_coarse_grid : of a second, coarser grid beside it; 0 for none
     features_statistic : "mean" or "max" of a cell
+    features_shift : features are the mean over grids moved by so many places, see `GridFeatures`
+    roots : the next layer looks at square roots of the answers
     n_images, patches_per_image : how many images to learn from, at most, drawn by the seed, and
         how many patches to cut from each
     """
@@ -66,6 +68,8 @@ class LayerConfig:
     features_grid: int = 3
     features_coarse_grid: int = 0
     features_statistic: str = "mean"
+    features_shift: int = 0
+    roots: bool = False
     n_images: int = 20_000
     patches_per_image: int = 8
 
@@ -141,13 +145,17 @@ def learn(
         cut_PCs = _cut(unlabeled, Graph(nodes, inputs, (below,)), below, layer, draw, device)
         grids = tuple(g for g in (layer.features_grid, layer.features_coarse_grid) if g)
         # maps that neither a next layer nor a second grid reads are averaged where they are made
-        alone = number == len(config.layers) and len(grids) == 1
+        alone = number == len(config.layers) and len(grids) == 1 and not layer.features_shift
         grid = grids[0] if alone and layer.features_statistic == "mean" else 0
         encoder = _learn_layer(cut_PCs, layer, config, draw, chosen_precision, grid)
         name = f"layer{number}"
         nodes[name] = node(encoder, below)
-        nodes[f"features{number}"] = node(GridFeatures(grids, layer.features_statistic), name)
+        features = GridFeatures(grids, layer.features_statistic, layer.features_shift)
+        nodes[f"features{number}"] = node(features, name)
         below = name
+        if layer.roots and number < len(config.layers):
+            below = f"roots{number}"
+            nodes[below] = node(SquareRoot(), name)
     parts = [name for name in nodes if name.startswith("features")]
     nodes["features"] = node(Concat(), *parts)
     return Graph(nodes, inputs, ("features",)).freeze()
