@@ -174,13 +174,13 @@ def test_models_that_share_a_graph_share_its_features(
     model: Model, tiny_set: ImageSet, monkeypatch
 ):
     extracted: list[str] = []
-    extract = features.extract
+    blocks = features.blocks
 
     def counted(*arguments, **options):
         extracted.append(options["what"])
-        return extract(*arguments, **options)
+        return blocks(*arguments, **options)
 
-    monkeypatch.setattr(features, "extract", counted)
+    monkeypatch.setattr(features, "blocks", counted)
     probabilities((model, replace(model), replace(model)), tiny_set.test, what="once")
 
     assert ["once"] == extracted

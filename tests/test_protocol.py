@@ -19,7 +19,8 @@ from fewlabels.protocol import (
 )
 from small_runs import FAST
 
-RECIPE = recipes.named("kmeans-1", FAST)
+# maps of these small images have a few places only: a grid moved by one is another grid
+RECIPE = recipes.named("kmeans-1", FAST | {"filters.features_shift": "0"})
 
 
 def test_scores_are_those_counted_by_hand():

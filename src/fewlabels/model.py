@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from fewlabels import features, graph_files, heads, recipes, runs
 from fewlabels.devices import resolve
@@ -210,14 +212,12 @@ def probabilities(
     Where models that follow one another share a graph, features are computed once.
     """
     answers: list[np.ndarray] = []
-    before: Graph | None = None
-    for model in models:
-        if model.graph is not before:
-            features_ND = features.extract(
-                model.graph, images, flips=model.recipe.flips, device=resolve(device), what=what
-            )
-            before = model.graph
-        answers.append(model.head.probabilities(features_ND).numpy())
+    for graph, sharing in groupby(models, key=lambda model: model.graph):
+        alike = tuple(sharing)
+        flips = alike[0].recipe.flips
+        rows = features.blocks(graph, images, flips=flips, device=resolve(device), what=what)
+        parts = [[model.head.probabilities(rows_BD) for model in alike] for rows_BD in rows]
+        answers += [torch.cat(of_model).numpy() for of_model in zip(*parts, strict=True)]
     return answers
 
 

@@ -1,6 +1,7 @@
 """Named recipes: which ways, which network, which head, which settings; how one is changed."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from fewlabels import settings as naming
 from fewlabels import trained_recipes
