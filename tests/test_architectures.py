@@ -121,12 +121,12 @@ def test_first_filters_of_a_convolution_hand_their_inputs_on():
     assert (wider[:, 8:] != 0).any()
 
 
-def test_logits_are_divided_by_the_number_of_values():
+def test_logits_are_scaled_by_the_number_of_values_and_of_classes():
     graph = whitened().eval()
     values = graph(torch.rand(2, 3, 32, 32), wanted=("flat", "logits"))
 
     weight = graph.layers["linear"].weight
-    torch.testing.assert_close(values["logits"], values["flat"] @ weight.T / 12)
+    torch.testing.assert_close(values["logits"], values["flat"] @ weight.T * (5 / 10 / 12) ** 0.5)
 
 
 def test_weights_are_the_seed_s_and_torch_s_own_generator_stays():

@@ -282,13 +282,11 @@ def _convolution(n_inputs: int, n_filters: int, kernel_size: int = 3) -> nn.Conv
 
 
 def _logits(below: str, n_values: int, n_classes: int) -> dict[str, Node]:
-    """Weights of variance 1 and logits divided by the number of values: SGD at a rate near 1."""
-    linear = nn.Linear(n_values, n_classes, bias=False)
-    nn.init.normal_(linear.weight)
+    """A linear layer, scaled so that one rate of SGD does for any number of values and classes."""
     return {
         "flat": node(nn.Flatten(), below),
-        "linear": node(linear, "flat"),
-        "logits": node(Scale(1 / n_values), "linear"),
+        "linear": node(nn.Linear(n_values, n_classes, bias=False), "flat"),
+        "logits": node(Scale((n_classes / 10 / n_values) ** 0.5), "linear"),
     }
 
 

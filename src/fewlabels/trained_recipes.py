@@ -22,7 +22,7 @@ def labels() -> Recipe:
         labels=LabelsConfig(),
         network=WhitenedNetwork(),
         training=TrainingConfig(
-            batch_size=128, epochs=60, learning_rate=0.08, head_learning_rate=0.3
+            batch_size=256, epochs=40, learning_rate=0.2, bias_learning_rate=0.5
         ),
         augmentation=Augmentation(
             flip=0.5,
@@ -65,7 +65,7 @@ def _report(name: str, n_layers: int) -> Recipe:
         labels=LabelsConfig(),
         network=ReportNetwork(n_layers=n_layers),
         training=TrainingConfig(
-            batch_size=64, epochs=30, learning_rate=0.05, head_learning_rate=0.3
+            batch_size=64, epochs=30, learning_rate=0.1, bias_learning_rate=0.5
         ),
         augmentation=Augmentation(flip=0.5, max_shift=0.1),
         head=None,
@@ -80,7 +80,12 @@ def surrogate() -> Recipe:
         surrogate=SurrogateWayConfig(),
         network=ExemplarNetwork(),
         training=TrainingConfig(
-            batch_size=256, epochs=10, learning_rate=0.05, head_learning_rate=0.3
+            batch_size=256,
+            epochs=10,
+            learning_rate=0.1,
+            head_learning_rate=4.0,
+            bias_learning_rate=0.5,
+            label_smoothing=0.1,
         ),
     )
 

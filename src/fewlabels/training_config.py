@@ -11,7 +11,10 @@ DECAYS = ("linear", "cosine")
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """Settings of a training; the rates are those of airbench94_muon, for batches of 2,000.
+    """Settings of a training; most usual values are those of airbench94_muon.
+
+    It adds the loss up over a batch of 2,000, which is a mean here: its rates of 0.67 and 0.053 for
+    all but the convolutions mean 1,340 and 106 here. Muon, whose steps have one length, is alike.
 
     optimizer : of the convolutions, "muon" or "sgd"; all the rest learns by SGD
     batch_size : images of a step, over all processes together
