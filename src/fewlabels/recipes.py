@@ -28,7 +28,7 @@ def _first_layer(n_filters: int, patch_size: int) -> LayerConfig:
         activation="soft-threshold",
         threshold=0.2,
         pool=3,
-        features_grid=4,
+        features_grid=5,
         features_coarse_grid=2,
         features_shift=1,
         features_statistic="max",
@@ -37,7 +37,7 @@ def _first_layer(n_filters: int, patch_size: int) -> LayerConfig:
 
 def kmeans_2() -> Recipe:
     """Two layers: the second looks at groups of channels that are strong together."""
-    second = _deeper_layer(n_filters=256, patch_size=5, pool=2, features_grid=3)
+    second = _deeper_layer(n_filters=128, patch_size=5, pool=2, features_grid=3)
     layers = (replace(_first_layer(1600, 6), roots=True), second)
     return Recipe(name="kmeans-2", filters=FiltersConfig(layers=layers, iterations=15))
 
