@@ -116,6 +116,19 @@ def test_an_interrupt_ends_the_step_and_saves_it(tmp_path: Path, number):
     assert equal(run(None)[0], resumed)
 
 
+def test_an_interrupt_while_the_end_is_measured_is_not_lost(tmp_path: Path):
+    measured: list[int] = []
+
+    def measure(graph) -> dict[str, float]:
+        measured.append(1)
+        if len(measured) == 4:  # the last epoch's
+            interrupt()
+        return {}
+
+    with pytest.raises(KeyboardInterrupt, match="stopped after step 20, step 20 is saved"):
+        run(tmp_path, measure=measure)
+
+
 def test_without_a_folder_an_interrupt_says_that_nothing_is_kept():
     with pytest.raises(KeyboardInterrupt, match="after step 3, no checkpoint is kept"):
         run(None, examples=Breaking(2, interrupt))

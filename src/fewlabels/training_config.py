@@ -48,7 +48,7 @@ class TrainingConfig:
     label_smoothing: float = 0.2
     averaging: float = 0.99
     clip: float = 0.0
-    checkpoint_minutes: float = 5.0
+    checkpoint_minutes: float = 1.0
     tensorboard: bool = False
 
     def __post_init__(self) -> None:

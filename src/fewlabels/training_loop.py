@@ -113,6 +113,8 @@ class Loop:
                 advance(self._shown(elapsed) - shown)
                 shown = self._shown(elapsed)
                 self._after(elapsed, bool(stop))
+            if asked():  # while the end was measured or saved: a fold that follows must not begin
+                self._say_stopped()
 
     def _batches(self) -> Generator[tuple[Batch, float], None, None]:
         return batches(
