@@ -1,4 +1,7 @@
+import os
 import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,8 +21,7 @@ def pages_fetched(times: int) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 
-@pytest.mark.skipif(memory._glibc() is None, reason="only glibc can be told to keep memory")
-def test_freed_memory_is_used_again_inside_the_block_alone():
+def freed_memory_is_used_again_inside_the_block_alone() -> None:
     with memory.kept():
         pages_fetched(1)
         inside = pages_fetched(4)
@@ -28,12 +30,28 @@ def test_freed_memory_is_used_again_inside_the_block_alone():
     assert 4 * inside < outside
 
 
-@pytest.mark.skipif(memory._glibc() is None, reason="only glibc can be told to keep memory")
-def test_memory_goes_back_to_the_system_at_the_end():
+def memory_goes_back_to_the_system_at_the_end() -> None:
     with memory.kept():
         pages_fetched(1)
         held = resident()
     assert resident() < held - SIZE / 2
+
+
+@pytest.mark.skipif(memory._glibc() is None, reason="only glibc can be told to keep memory")
+@pytest.mark.parametrize(
+    "fact",
+    [freed_memory_is_used_again_inside_the_block_alone, memory_goes_back_to_the_system_at_the_end],
+)
+def test_in_a_process_of_its_own(fact):
+    # what other tests left in the heap decides what glibc can give back
+    paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
+    command = [sys.executable, "-c", f"import test_memory; test_memory.{fact.__name__}()"]
+
+    done = subprocess.run(
+        command, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True
+    )
+
+    assert (0, "") == (done.returncode, done.stderr)
 
 
 def resident() -> int:
