@@ -22,6 +22,7 @@ def pytest_configure() -> None:
     # several workers that each start a thread per core slow one another down
     if "PYTEST_XDIST_WORKER" in os.environ:
         torch.set_num_threads(1)
+        os.environ["OMP_NUM_THREADS"] = "1"  # of processes that tests start: sums round alike
 
 
 @pytest.fixture(scope="session")
