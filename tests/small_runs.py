@@ -17,6 +17,15 @@ SMALL = {
         "training.batch_size": "10",
         "training.checkpoint_minutes": "1e-9",
     },
+    "consistency": {
+        "network.widths": "4,6",
+        "training.batch_size": "10",
+        "training.checkpoint_minutes": "1e-9",
+        "steps.batch_size": "8",
+        "steps.epochs": "2",
+        "steps.checkpoint_minutes": "1e-9",
+        "consistency.steps_per_epoch": "3",
+    },
     "report-2": {
         "filters.n_filters": "6",
         "filters.patch_size": "5",

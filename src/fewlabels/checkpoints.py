@@ -1,8 +1,9 @@
 """Where a training stands, in one file: what it needs to go on as if nothing had happened.
 
     training.safetensors   tensors "weights/NAME" of the graph, "averaged/NAME" of its average and
-                           "optimizer/NAME/KEY" of what the optimizer keeps of a weight; as
-                           metadata one JSON text with the step, the seconds and the rest
+                           "optimizer/NAME/KEY" of what the optimizer keeps of a weight, and
+                           "step/NAME" of what a `TaughtStep` keeps; as metadata one JSON text
+                           with the step, the seconds and the rest
 
 No pickle, and one file, so that its parts cannot be of two moments. Nothing random is kept: every
 draw of a training is a function of its seed and the step.
@@ -124,10 +125,16 @@ def check(found: Mapping[str, Any], expected: Mapping[str, Any], path: Path) -> 
 
 
 def gather(
-    graph: Graph, averaged: Averaged | None, optimizers: Sequence[Optimizer]
+    graph: Graph,
+    averaged: Averaged | None,
+    optimizers: Sequence[Optimizer],
+    step: nn.Module | None = None,
 ) -> dict[str, Tensor]:
-    """Copies of everything that a step changes, by name, on the CPU."""
-    found = dict(_tensors(graph, averaged))
+    """Copies of everything that a step changes, by name, on the CPU.
+
+    step : whose buffers are kept too
+    """
+    found = dict(_tensors(graph, averaged, step))
     for optimizer, name, weight in _learned(graph, optimizers):
         for key, value in optimizer.state[weight].items():
             if isinstance(value, Tensor):
@@ -142,12 +149,13 @@ def put_back(
     averaged: Averaged | None,
     optimizers: Sequence[Optimizer],
     path: Path,
+    step: nn.Module | None = None,
 ) -> None:
-    """Give the graph, its average and the optimizers what `gather` found, as it lay in memory.
+    """Give all of them what `gather` found, as it lay in memory.
 
     Raises CheckpointError if a tensor is missing, too many, or of another shape.
     """
-    places = dict(_tensors(graph, averaged))
+    places = dict(_tensors(graph, averaged, step))
     # sums in another order of memory would differ in the last bit
     for optimizer, name, weight in _learned(graph, optimizers):
         for key in [key for key in tensors if key.startswith(f"optimizer/{name}/")]:
@@ -168,9 +176,13 @@ def all_finite(graph: nn.Module) -> bool:
     return all(bool(value.isfinite().all()) for value in chain(graph.parameters(), graph.buffers()))
 
 
-def _tensors(graph: Graph, averaged: Averaged | None) -> Iterator[tuple[str, Tensor]]:
-    graphs = {"weights": graph} | ({} if averaged is None else {"averaged": averaged.graph})
-    for part, one in graphs.items():
+def _tensors(
+    graph: Graph, averaged: Averaged | None, step: nn.Module | None
+) -> Iterator[tuple[str, Tensor]]:
+    parts: dict[str, nn.Module] = {"weights": graph}
+    parts |= {} if averaged is None else {"averaged": averaged.graph}
+    parts |= {} if step is None else {"step": step}
+    for part, one in parts.items():
         for name, value in chain(one.named_parameters(), one.named_buffers()):
             yield f"{part}/{name}", value
 

@@ -23,7 +23,7 @@ from fewlabels.model import Model
 from fewlabels.progress import say
 from fewlabels.recipes import Recipe
 from fewlabels.training import Measure
-from fewlabels.ways import filters, surrogate
+from fewlabels.ways import consistency, filters, surrogate
 from fewlabels.ways import labels as labels_way
 
 
@@ -106,11 +106,15 @@ def within(
             f"a budget is for recipes that learn by gradients, and {recipe.name} takes the time "
             "it takes: leave --budget out"
         )
-    if settings and "training.epochs" in settings:
-        raise ConfigError(
-            "a training ends after training.epochs or after a --budget of time: give one of them"
-        )
-    return replace(recipe, training=replace(recipe.training, epochs=0))
+    for part in ("training", "steps"):
+        training = getattr(recipe, part)
+        if settings and f"{part}.epochs" in settings:
+            raise ConfigError(
+                f"a training ends after {part}.epochs or after a --budget of time: give one of them"
+            )
+        if training is not None:
+            recipe = replace(recipe, **{part: replace(training, epochs=0)})
+    return recipe
 
 
 def fit_folds(
@@ -146,16 +150,16 @@ def fit_folds(
         pool = splits.pool(image_set, plan.withheld)
     how = {"seed": seed, "device": device, "precision": precision}
     trained = {"budget_seconds": budget_seconds, "resume": resume}
-    pairs: list[tuple[Graph, Head]]
+    learned: list[tuple[Graph, Head, Mapping[str, Any]]]
     if recipe.labels is not None:
-        pairs = _learn_from_labels(
+        learned = _learn_from_labels(
             image_set, recipe, plan, pool, how, {**trained, "measure": measure}, checkpoints
         )
     else:
         folder = None if checkpoints is None else checkpoints / "surrogate"
         graph = _learn_features(pool, recipe, how, {**trained, "folder": folder})
         found = fit_heads(graph, image_set, recipe, plan, seed=seed, device=device)
-        pairs = [(graph, head) for head in found]
+        learned = [(graph, head, {}) for head in found]
     return tuple(
         Model(
             graph=graph,
@@ -163,8 +167,9 @@ def fit_folds(
             class_names=image_set.class_names,
             recipe=recipe,
             image_size=image_set.train.size,
+            info={"learned": facts} if facts else {},
         )
-        for graph, head in pairs
+        for graph, head, facts in learned
     )
 
 
@@ -196,30 +201,38 @@ def _learn_from_labels(
     how: Mapping[str, Any],
     trained: Mapping[str, Any],
     checkpoints: Path | None,
-) -> list[tuple[Graph, Head]]:
-    """A trained network and its head per fold; their first layers start from the same filters."""
+) -> list[tuple[Graph, Head, Mapping[str, Any]]]:
+    """A trained network, its head and facts per fold; first layers start from the same filters."""
     assert recipe.labels is not None and recipe.training is not None
     assert recipe.augmentation is not None and recipe.network is not None
     assert not isinstance(recipe.network, ExemplarNetwork)
     start = labels_way.first_layer(pool, recipe.network, recipe.filters, **how)
-    learned = []
+    learned: list[tuple[Graph, Head, Mapping[str, Any]]] = []
     for number, fold in zip(plan.numbers, plan.folds, strict=True):
         if len(plan.folds) > 1:
             say(f"fold {number}")
-        pair = labels_way.learn(
-            image_set.train.take(fold),
-            len(image_set.class_names),
+        labelled = image_set.train.take(fold)
+        n_classes = len(image_set.class_names)
+        each = {**how, **trained}
+        each["folder"] = None if checkpoints is None else checkpoints / f"fold-{number}"
+        if recipe.consistency is not None:
+            others = splits.unlabelled(image_set, pool, fold)
+            parts = recipe.consistency_parts()
+            found = consistency.learn(labelled, others, n_classes, parts, start, **each)
+            learned.append((found.graph, found.head, found.facts))
+            continue
+        graph, head = labels_way.learn(
+            labelled,
+            n_classes,
             recipe.network,
             start,
             recipe.labels,
             recipe.training,
             recipe.augmentation,
             filters_config=recipe.filters,
-            folder=None if checkpoints is None else checkpoints / f"fold-{number}",
-            **how,
-            **trained,
+            **each,
         )
-        learned.append(pair)
+        learned.append((graph, head, {}))
     return learned
 
 

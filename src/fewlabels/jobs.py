@@ -78,7 +78,8 @@ def fit_run(
             )
         outcome = _learn(image_set, recipe, plan, asked, folder, resume)
         info = _info(source, asked, image_set, plan, command)
-        replace(outcome.models[0], info=info).write(folder)
+        model = outcome.models[0]
+        replace(model, info={**model.info, **info}).write(folder)
         facts = scores_file.facts(recipe, plan, asked.seed, clock)
         scores = scores_file.fold_scores(outcome, 0, image_set.class_names) | facts
         _write(folder, scores, outcome, image_set)

@@ -80,6 +80,14 @@ def _reduced(fabric: "Fabric", values: Sequence[float], how: str) -> list[float]
     return torch.as_tensor(fabric.all_reduce(tensor, reduce_op=how)).tolist()
 
 
+def shared_mean(values: torch.Tensor) -> torch.Tensor:
+    """The mean of a tensor over the processes that were joined; itself where there is one."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(values)
+        values /= torch.distributed.get_world_size()
+    return values
+
+
 @torch.no_grad()
 def same_everywhere(fabric: "Fabric", module: torch.nn.Module) -> None:
     """Give every process the weights and statistics of the first one."""

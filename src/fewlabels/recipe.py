@@ -11,6 +11,7 @@ from fewlabels.heads import HeadConfig
 from fewlabels.settings import as_plain, from_plain
 from fewlabels.surrogates import SurrogateConfig
 from fewlabels.training_config import TrainingConfig
+from fewlabels.ways.consistency_config import ConsistencyConfig, ConsistencyParts
 from fewlabels.ways.filters import FiltersConfig
 from fewlabels.ways.labels import LabelsConfig
 from fewlabels.ways.surrogate import SurrogateWayConfig
@@ -23,6 +24,8 @@ class Recipe:
     filters : k-means filters; alone they are the network, and `network.first` may start from them
     surrogates, surrogate : the classes made from unlabelled images, and learning to tell them apart
     labels : learning from the labelled images; the network then ends in the classes themselves
+    consistency, steps, weak : learning from unlabelled images too, after `labels`; the training in
+        steps, and how the teacher's views are changed
     network, training, augmentation : of what is learned by gradients; None where nothing is
     head : from features to classes; None where the network ends in the classes
     """
@@ -32,9 +35,12 @@ class Recipe:
     surrogates: SurrogateConfig | None = None
     surrogate: SurrogateWayConfig | None = None
     labels: LabelsConfig | None = None
+    consistency: ConsistencyConfig | None = None
     network: WhitenedNetwork | ReportNetwork | ExemplarNetwork | None = None
     training: TrainingConfig | None = None
+    steps: TrainingConfig | None = None
     augmentation: Augmentation | None = None
+    weak: Augmentation | None = None
     head: HeadConfig | None = field(default_factory=HeadConfig)
 
     def __post_init__(self) -> None:
@@ -50,7 +56,11 @@ class Recipe:
             "augmentation": self.labels is not None,
             "surrogates": self.surrogate is not None,
             "head": self.labels is None,
+            "steps": self.consistency is not None,
+            "weak": self.consistency is not None,
         }
+        if self.consistency is not None and self.labels is None:
+            raise ConfigError(f"recipe {self.name} needs the part 'labels' beside 'consistency'")
         for part, is_needed in needed.items():
             if (getattr(self, part) is not None) != is_needed:
                 word = "needs" if is_needed else "has no use for"
@@ -71,6 +81,23 @@ class Recipe:
         """Whether the answers for an image and its mirror image are averaged."""
         part = self.labels if self.labels is not None else self.head
         return part is not None and part.flips
+
+    def consistency_parts(self) -> ConsistencyParts:
+        """What `ways.consistency` is made of; of a recipe with that part."""
+        assert self.consistency is not None and self.labels is not None
+        assert self.training is not None and self.steps is not None
+        assert self.augmentation is not None and self.weak is not None
+        assert self.network is not None and not isinstance(self.network, ExemplarNetwork)
+        return ConsistencyParts(
+            consistency=self.consistency,
+            labels=self.labels,
+            network=self.network,
+            training=self.training,
+            steps=self.steps,
+            strong=self.augmentation,
+            weak=self.weak,
+            filters=self.filters,
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Nested dicts, lists, strings and numbers: what `config.toml` holds."""

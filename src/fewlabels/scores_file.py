@@ -31,6 +31,7 @@ def fold_scores(outcome: Outcome, number: int, class_names: Sequence[str]) -> di
         scores |= {"accuracy_clean": outcome.clean[number], "n_leaked": outcome.n_leaked}
     if outcome.validation:
         scores["accuracy_validation"] = outcome.validation[number]
+    scores |= outcome.models[number].info.get("learned", {})
     return scores
 
 

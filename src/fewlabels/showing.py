@@ -82,6 +82,11 @@ def _protocol_notes(scores: Mapping[str, Any], recipe: Mapping[str, Any]) -> lis
     what = "The filters"
     if "surrogate" in recipe:
         what = "The network"
+    elif "consistency" in recipe:
+        what = (
+            "The network learned from the labelled images; its first layer, and by its own answers "
+            "all of it,"
+        )
     elif "labels" in recipe:
         what = "The network learned from the labelled images; what its first layer starts from"
     notes = [

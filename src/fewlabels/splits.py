@@ -216,7 +216,17 @@ def pool(image_set: ImageSet, withheld: np.ndarray | None = None) -> Images:
 
 def without(images: Images, left_out: np.ndarray) -> Images:
     """The images at which the bool array `left_out` of shape (n_images,) is False."""
+    if isinstance(images.pixels, Joined):
+        kept = images.pixels.chosen[~left_out]
+        return Images(pixels=Joined(images.pixels.arrays, kept))
     return Images(pixels=Joined([images.pixels], np.flatnonzero(~left_out)))
+
+
+def unlabelled(image_set: ImageSet, images: Images, fold: np.ndarray) -> Images:
+    """The images of a `pool` of this set without the labelled ones of a fold."""
+    assert isinstance(images.pixels, Joined), "a pool is joined of its parts"
+    n_before = 0 if image_set.unlabeled is None else len(image_set.unlabeled)
+    return without(images, np.isin(images.pixels.chosen, n_before + fold))
 
 
 def without_labelled(plan: Plan, left_out: np.ndarray) -> Plan:

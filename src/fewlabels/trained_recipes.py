@@ -4,12 +4,14 @@ A recipe learns for `training.epochs`, or for a --budget of time in their place.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from fewlabels.architectures import ExemplarNetwork, ReportNetwork, WhitenedNetwork
 from fewlabels.augment import Augmentation
 from fewlabels.recipe import Recipe
 from fewlabels.surrogates import SurrogateConfig
 from fewlabels.training_config import TrainingConfig
+from fewlabels.ways.consistency_config import ConsistencyConfig
 from fewlabels.ways.filters import FiltersConfig, LayerConfig
 from fewlabels.ways.labels import LabelsConfig
 from fewlabels.ways.surrogate import SurrogateWayConfig
@@ -38,6 +40,25 @@ def labels() -> Recipe:
             cutout=0.35,
         ),
         head=None,
+    )
+
+
+def consistency() -> Recipe:
+    """The network of `labels`, which then learns from its own answers on unlabelled images too."""
+    return replace(
+        labels(),
+        name="consistency",
+        consistency=ConsistencyConfig(),
+        steps=TrainingConfig(
+            batch_size=64,
+            epochs=40,
+            learning_rate=0.1,
+            bias_learning_rate=0.25,
+            weight_decay=8e-6,
+            warmup=0.05,
+            label_smoothing=0.1,
+        ),
+        weak=Augmentation(flip=0.5, max_shift=0.0625),
     )
 
 
@@ -92,6 +113,7 @@ def surrogate() -> Recipe:
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "labels": labels,
+    "consistency": consistency,
     "report-2": report_2,
     "report-3": report_3,
     "surrogate": surrogate,

@@ -32,6 +32,8 @@ from fewlabels.training_config import TrainingConfig as TrainingConfig
 from fewlabels.training_loop import Loop
 from fewlabels.training_loop import Measure as Measure
 from fewlabels.training_loop import Step as Step
+from fewlabels.training_loop import TaughtStep as TaughtStep
+from fewlabels.training_loop import Teacher as Teacher
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +85,7 @@ def train(
     folder: Path | None = None,
     resume: bool = False,
     measure: Measure | None = None,
-    step: Step | None = None,
+    step: Step | TaughtStep | None = None,
 ) -> Trained:
     """Train a graph in place; it ends with the averaged weights, in evaluation mode.
 
@@ -100,7 +102,7 @@ def train(
         training's precision, after each epoch; under a budget of time after fewer, so that it
         takes a twentieth of it, and after the last step
     step : what a step computes; `cross_entropy(config.label_smoothing)` if None. It calls the
-        network that it is given, once, as a Graph
+        network that it is given, once, as a Graph. A `TaughtStep` is given the averaged one too
 
     Raises
     ------
@@ -111,6 +113,10 @@ def train(
     """
     began = training_loop.now()
     _check_length(config, budget_seconds)
+    if isinstance(step, TaughtStep) and not config.averaging:
+        raise ConfigError(
+            "a network that learns from its average needs one: training.averaging is over 0"
+        )
     found = _found(folder, resume)
     if found is not None and precision == "auto":
         precision = found.made_by["precision"]
@@ -129,6 +135,8 @@ def train(
         around.enter_context(memory.kept())
         graph.to(device=fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         averaged = Averaged(graph, config.averaging) if config.averaging else None
+        if isinstance(step, TaughtStep):
+            step.to(fabric.device)
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         loop = Loop(
             graph=graph,

@@ -2,6 +2,7 @@
 
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -34,6 +35,18 @@ now = time.monotonic
 # from the network and a batch: the loss, and facts whose mean over an epoch is worth knowing
 Step = Callable[[nn.Module, Batch], tuple[Tensor, Mapping[str, Tensor]]]
 Measure = Callable[[Graph], Mapping[str, float]]
+# images -> logits of the averaged network, in evaluation mode and without gradients
+Teacher = Callable[[Tensor], Tensor]
+
+
+class TaughtStep(nn.Module, ABC):
+    """A step that asks the averaged network too; its buffers are part of a checkpoint."""
+
+    @abstractmethod
+    def learn(
+        self, network: nn.Module, teacher: Teacher, batch: Batch
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """As `Step`, beside the teacher; buffers are changed in place."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -50,7 +63,7 @@ class Loop:
     examples: Examples
     config: TrainingConfig
     fabric: "Fabric"
-    learn: Step
+    learn: Step | TaughtStep
     measure: Measure | None
     size: int
     seed: int
@@ -81,7 +94,9 @@ class Loop:
         Raises CheckpointError where it does not fit.
         """
         tensors = checkpoint.tensors
-        checkpoints.put_back(tensors, self.graph, self.averaged, self.optimizers, path)
+        checkpoints.put_back(
+            tensors, self.graph, self.averaged, self.optimizers, path, self._kept_step()
+        )
         self.step, self.before = checkpoint.step, checkpoint.seconds
         self.saved_step = self.step
         for name in KEPT:
@@ -149,7 +164,7 @@ class Loop:
         self._seed_step()
         self.factor = rate_factor(self._progress(), self.config)
         optimizers.set_rates(self.optimizers, self.factor)
-        loss, facts = self.learn(self.network, batch)
+        loss, facts = self._loss(batch)
         value = loss.item()
         (unsound,) = processes.largest(self.fabric, [float(not self._is_sound(value))])
         if unsound:
@@ -166,6 +181,21 @@ class Loop:
         for name, fact in {"loss": loss, **facts}.items():
             self.sums[name] = self.sums.get(name, 0.0) + float(torch.as_tensor(fact).detach())
         self.n_summed += 1
+
+    def _loss(self, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
+        if isinstance(self.learn, TaughtStep):
+            return self.learn.learn(self.network, self._teacher, batch)
+        return self.learn(self.network, batch)
+
+    @torch.no_grad()
+    def _teacher(self, images: Tensor) -> Tensor:
+        assert self.averaged is not None, "`train` refuses a taught step without an average"
+        with self.fabric.autocast():
+            answers: Tensor = self.averaged.graph(images)
+        return answers.float()
+
+    def _kept_step(self) -> TaughtStep | None:
+        return self.learn if isinstance(self.learn, TaughtStep) else None
 
     def _seed_step(self) -> None:
         """Dropout and its like draw from torch's own generators, which `train` puts back."""
@@ -256,7 +286,9 @@ class Loop:
             return
         if self.fabric.is_global_zero:
             checkpoint = checkpoints.Checkpoint(
-                tensors=checkpoints.gather(self.graph, self.averaged, self.optimizers),
+                tensors=checkpoints.gather(
+                    self.graph, self.averaged, self.optimizers, self._kept_step()
+                ),
                 made_by=self.made_by,
                 step=self.step,
                 seconds=elapsed,

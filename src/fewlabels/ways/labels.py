@@ -6,6 +6,7 @@ side, L classes.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,13 +22,13 @@ from fewlabels.heads import Head
 from fewlabels.images import Images, as_float
 from fewlabels.layers import PatchEncoder
 from fewlabels.progress import say, stage
-from fewlabels.training import Measure, TrainingConfig, train
+from fewlabels.training import Measure, Trained, TrainingConfig, train
 from fewlabels.ways import filters
 from fewlabels.ways.filters import FiltersConfig
 
 N_IMAGES, PATCHES_PER_IMAGE = 5000, 20  # whitened filters have few values, and need no more
 WHITENING_EPSILON = 5e-4  # part of the mean variance, as in airbench94
-MOST_HELD_OUT = 20  # at most one label of so many is kept apart
+MOST_HELD_OUT = 1 / 20  # at most this part of the labels is kept apart
 
 Network = WhitenedNetwork | ReportNetwork
 
@@ -178,24 +179,13 @@ def learn(
     Raises DataError if the labels are of fewer than two classes, and what `train` raises.
     """
     assert labelled.labels is not None, "labelled images have labels"
-    if len(np.unique(labelled.labels)) < 2:
-        raise DataError(
-            "a network learns to tell at least 2 classes apart; the labelled images are of fewer: "
-            "label images of another class"
-        )
     held = held_out(labelled.labels, config.held_out, seed)
-    kept = np.setdiff1d(np.arange(len(labelled)), held)
     graph = build(network, start, filters_config, n_classes, labelled.size, seed)
-    examples = LabelledImages(
-        pixels=np.asarray(labelled.pixels[kept]),
-        labels=labelled.labels[kept],
-        augmentation=augmentation,
-        seed=seed,
-    )
-    train(
+    train_network(
         graph,
-        examples,
+        labelled.take(np.setdiff1d(np.arange(len(labelled)), held)),
         training,
+        augmentation,
         seed=seed,
         device=device,
         precision=precision,
@@ -205,6 +195,34 @@ def learn(
         measure=measure,
     )
     return graph, head_of(graph, labelled.take(held), n_classes, flips=config.flips, device=device)
+
+
+def train_network(
+    graph: Graph,
+    labelled: Images,
+    training: TrainingConfig,
+    augmentation: Augmentation,
+    *,
+    seed: int,
+    **how: Any,
+) -> Trained:
+    """Train a network that ends in logits on all of these images; `how` as for `train`.
+
+    Raises DataError if the labels are of fewer than two classes, and what `train` raises.
+    """
+    assert labelled.labels is not None, "labelled images have labels"
+    if len(np.unique(labelled.labels)) < 2:
+        raise DataError(
+            "a network learns to tell at least 2 classes apart; the labelled images are of fewer: "
+            "label images of another class"
+        )
+    examples = LabelledImages(
+        pixels=np.asarray(labelled.pixels),
+        labels=labelled.labels,
+        augmentation=augmentation,
+        seed=seed,
+    )
+    return train(graph, examples, training, seed=seed, **how)
 
 
 def build(
@@ -241,14 +259,17 @@ def build(
     )
 
 
-def held_out(labels_N: np.ndarray, per_class: int, seed: int) -> np.ndarray:
+def held_out(
+    labels_N: np.ndarray, per_class: int, seed: int, most: float = MOST_HELD_OUT
+) -> np.ndarray:
     """Indices of the labelled images that are not learned from: `per_class`, drawn by the seed.
 
-    At most a twentieth of a class, so a class of fewer than 20 images keeps them all.
+    most : of a class, as a part; at a twentieth a class of fewer than 20 images keeps them all
     """
     draw = np.random.default_rng(seed)
     chosen = [draw.permutation(np.flatnonzero(labels_N == label)) for label in np.unique(labels_N)]
-    parts = [of_class[: min(per_class, len(of_class) // MOST_HELD_OUT)] for of_class in chosen]
+    # rounded, as 20 times a twentieth may come out under 1
+    parts = [c[: min(per_class, int(round(len(c) * most, 9)))] for c in chosen]
     return np.sort(np.concatenate(parts))
 
 

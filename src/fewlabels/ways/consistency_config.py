@@ -1,0 +1,109 @@
+"""Settings of learning from a network's own answers on unlabelled images."""
+
+from dataclasses import dataclass
+
+from fewlabels.architectures import ReportNetwork, WhitenedNetwork
+from fewlabels.augment import Augmentation
+from fewlabels.errors import ConfigError
+from fewlabels.training_config import TrainingConfig
+from fewlabels.ways.filters import FiltersConfig
+from fewlabels.ways.labels import LabelsConfig
+
+CHOICES = {
+    "schedule": ("steps", "rounds"),
+    "start": ("labels", "filters", "surrogate"),
+    "thresholds": ("adaptive", "fixed"),
+    "alignment": ("auto", "on", "off"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConsistencyConfig:
+    """Settings of the way, beside those of the trainings and the views.
+
+    schedule : "steps", a weak and a strong view of each image in every step, or "rounds", a new
+        network on labels and on the confident answers of the one before
+    start : what the network starts from: new weights, "labels"; with centroids of k-means as its
+        first layer, "filters"; with convolutions that told surrogate classes apart, "surrogate"
+    labels_part : of a budget of time, what the network of labels alone has; it is the start and
+        the baseline
+    held_out : labelled images of each class that are not learned from, and watch that the result
+        is no worse than the baseline; at most the part `most_held_out` of the class
+    thresholds : of the probability from which on an answer is learned from: "adaptive", moving
+        with the network and lower for classes that it is less sure of, or "fixed"
+    threshold : the fixed one, and where the adaptive ones start
+    least_threshold : no adaptive one goes below, so that a class which the unlabelled images lack
+        is not found in them
+    momentum : of adaptive thresholds and of the mean answer, the part kept in a step
+    alignment : bring the mean answer to the classes' shares among the labels, which is right where
+        those of the unlabelled images are alike: "on", "off", or "auto", which looks
+    balance_tolerance : for "auto", the part of the answers that may lie with other classes than
+        the labels' shares tell
+    least_weight : images that belong to a labelled class with less probability take no part
+    unlabelled_ratio : unlabelled images for each labelled one in a step of `steps.batch_size`
+    unlabelled_weight : of their loss beside that of the labelled ones
+    unlabelled_smoothing : part of an answer, as a target, that all classes share
+    steps_per_epoch : after so many steps of the second phase it is measured
+    n_rounds : networks that learn from the answers of the one before, after the baseline
+    round_share : of the unlabelled images, the part that the last round learns from at most
+    """
+
+    schedule: str = "steps"
+    start: str = "labels"
+    labels_part: float = 0.15
+    held_out: int = 20
+    most_held_out: float = 0.1
+    thresholds: str = "adaptive"
+    threshold: float = 0.7
+    least_threshold: float = 0.4
+    momentum: float = 0.99
+    alignment: str = "auto"
+    balance_tolerance: float = 0.1
+    least_weight: float = 0.5
+    unlabelled_ratio: int = 4
+    unlabelled_weight: float = 1.0
+    unlabelled_smoothing: float = 0.0
+    steps_per_epoch: int = 100
+    n_rounds: int = 2
+    round_share: float = 0.6
+
+    def __post_init__(self) -> None:
+        for name, known in CHOICES.items():
+            if getattr(self, name) not in known:
+                raise ConfigError(
+                    f"consistency.{name} is one of {', '.join(known)}; got {getattr(self, name)!r}"
+                )
+        for name in ("labels_part", "round_share"):
+            self._check(name, 0 < getattr(self, name) < 1, "a part, over 0 and under 1")
+        for name in ("threshold", "least_threshold", "least_weight", "balance_tolerance"):
+            self._check(name, 0 <= getattr(self, name) <= 1, "a part, from 0 to 1")
+        for name in ("momentum", "unlabelled_smoothing", "most_held_out"):
+            self._check(name, 0 <= getattr(self, name) < 1, "a part, in [0, 1)")
+        for name in ("unlabelled_ratio", "steps_per_epoch", "n_rounds"):
+            self._check(name, getattr(self, name) >= 1, "at least 1")
+        for name in ("held_out", "unlabelled_weight"):
+            self._check(name, 0 <= getattr(self, name) < float("inf"), "a number of 0 or more")
+
+    def _check(self, name: str, fits: bool, expected: str) -> None:
+        if not fits:
+            raise ConfigError(f"consistency.{name} is {expected}; got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConsistencyParts:
+    """The parts of a recipe that the way is made of.
+
+    labels, training : of the network of labels alone, and of each round
+    steps : of the second phase of *steps*; its batch are the labelled images of a step
+    strong : how labelled images and the student's views are changed; weak : the teacher's views
+    filters : of the network's first layer, where it is one of k-means
+    """
+
+    consistency: ConsistencyConfig
+    labels: LabelsConfig
+    network: WhitenedNetwork | ReportNetwork
+    training: TrainingConfig
+    steps: TrainingConfig
+    strong: Augmentation
+    weak: Augmentation
+    filters: FiltersConfig | None = None

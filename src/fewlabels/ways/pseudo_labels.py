@@ -1,0 +1,66 @@
+"""Which of a network's own answers it learns from: thresholds by class, alignment.
+
+Nothing here knows a network: answers are rows of probabilities.
+
+Shapes: U unlabelled images, L classes.
+"""
+
+import torch
+from torch import Tensor
+
+SMALL = 1e-6  # no class is answered less often than that
+
+
+def aligned(answers_UL: Tensor, mean_L: Tensor, prior_L: Tensor) -> Tensor:
+    """Answers times prior / mean, each brought back to a sum of 1.
+
+    Parameters
+    ----------
+    mean_L : the mean of the answers so far; prior_L : what it should be
+
+    Source: Berthelot et al., ReMixMatch, ICLR 2020 (arXiv:1911.09785), section 3.1.
+    """
+    answers_UL = answers_UL * (prior_L / mean_L.clamp(min=SMALL))
+    return answers_UL / answers_UL.sum(1, keepdim=True)
+
+
+def class_thresholds(overall: Tensor, mean_L: Tensor, least: float = 0.0) -> Tensor:
+    """The threshold of each class: the overall one, lower where a class is answered less.
+
+    Parameters
+    ----------
+    overall : 0-d, the moving mean of the highest probability
+    mean_L : the moving mean of the answers; least : none is lower
+
+    Source: Wang et al., FreeMatch, ICLR 2023 (arXiv:2205.07246), equation 8; the idea, Zhang et
+    al., FlexMatch, NeurIPS 2021.
+    """
+    return (overall * mean_L / mean_L.max().clamp(min=SMALL)).clamp(min=least)
+
+
+def confident(answers_UL: Tensor, thresholds_L: Tensor) -> tuple[Tensor, Tensor]:
+    """The class of each answer (int64), and whether its probability reaches that class's threshold.
+
+    Source: FreeMatch, equation 9, with "at least" for "over".
+    """
+    highest_U, classes_U = answers_UL.max(1)
+    return classes_U, highest_U >= thresholds_L[classes_U]
+
+
+def weighted_mean(values: Tensor, weights_U: Tensor) -> Tensor:
+    """The mean over the first axis, each row with its weight; 0 where nothing weighs anything."""
+    total = weights_U.sum().clamp(min=SMALL)
+    return torch.tensordot(weights_U, values, dims=1) / total
+
+
+def imbalance(mean_L: Tensor, prior_L: Tensor) -> float:
+    """The part of the answers that would have to move for their mean to be the prior, in [0, 1].
+
+    It is the total variation distance of the two.
+    """
+    return float((mean_L - prior_L).abs().sum() / 2)
+
+
+def class_shares(labels_N: Tensor, n_classes: int) -> Tensor:
+    """The part of the labels that each class has: float32 of shape (n_classes,)."""
+    return torch.bincount(labels_N, minlength=n_classes).float() / max(1, len(labels_N))

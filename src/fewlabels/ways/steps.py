@@ -1,0 +1,111 @@
+"""The schedule *steps*: in every step the average teaches the network on unlabelled images.
+
+Shapes: N labelled images of a batch, U unlabelled ones, L classes.
+Source: Sohn et al., FixMatch, NeurIPS 2020 (weak and strong view); Tarvainen and Valpola, Mean
+Teacher, NeurIPS 2017; thresholds and alignment, see `pseudo_labels`.
+"""
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fewlabels.batches import Batch
+from fewlabels.processes import shared_mean
+from fewlabels.training import TaughtStep, Teacher
+from fewlabels.ways import pseudo_labels
+from fewlabels.ways.consistency_config import ConsistencyConfig
+
+
+class PseudoLabelStep(TaughtStep):
+    """Cross-entropy of labelled images, and of strong views with the teacher's confident answers.
+
+    loss = H(labelled) + weight * mean over U of (w * confident * H(strong view, teacher's class))
+
+    where w is how surely an image belongs to a class at all.
+
+    Parameters
+    ----------
+    prior_L : the classes' shares among the labels
+    answered_L : the mean answer to start from, for the alignment
+    aligns : whether answers are aligned
+    label_smoothing : of labelled images
+
+    Attributes
+    ----------
+    answered_L : moving mean of the teacher's answers; aligned_L : of those it is taken at
+    overall : moving mean of their highest probability
+    """
+
+    prior_L: Tensor
+    answered_L: Tensor
+    aligned_L: Tensor
+    overall: Tensor
+
+    def __init__(
+        self,
+        config: ConsistencyConfig,
+        *,
+        prior_L: Tensor,
+        answered_L: Tensor,
+        aligns: bool,
+        label_smoothing: float,
+    ) -> None:
+        super().__init__()
+        self.config, self.aligns, self.label_smoothing = config, aligns, label_smoothing
+        self.register_buffer("prior_L", prior_L.clone(), persistent=False)
+        self.register_buffer("answered_L", answered_L.clone())
+        self.register_buffer("aligned_L", torch.full_like(prior_L, 1 / len(prior_L)))
+        self.register_buffer("overall", torch.tensor(config.threshold))
+
+    def learn(
+        self, network: nn.Module, teacher: Teacher, batch: Batch
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        pictures, labels_N, weak_U3HW, weights_U = batch
+        answers_UL = teacher(weak_U3HW).softmax(1)
+        classes_U, confident_U, thresholds_L = self.judged(answers_UL, weights_U)
+        logits = network(pictures)
+        logits_NL, logits_UL = logits[: len(labels_N)], logits[len(labels_N) :]
+        loss = F.cross_entropy(logits_NL, labels_N, label_smoothing=self.label_smoothing)
+        losses_U = F.cross_entropy(
+            logits_UL,
+            classes_U,
+            label_smoothing=self.config.unlabelled_smoothing,
+            reduction="none",
+        )
+        loss_unlabelled = (losses_U * weights_U * confident_U).mean()
+        with torch.no_grad():
+            agreed_U = (logits_UL.argmax(1) == classes_U).float() * confident_U
+            facts = {
+                "accuracy_train": (logits_NL.argmax(1) == labels_N).float().mean(),
+                "loss_unlabelled": loss_unlabelled.detach(),
+                "share_confident": confident_U.float().mean(),
+                "share_agreed": agreed_U.sum() / confident_U.sum().clamp(min=1),
+                "threshold_min": thresholds_L.min(),
+                "threshold_max": thresholds_L.max(),
+            }
+        return loss + self.config.unlabelled_weight * loss_unlabelled, facts
+
+    @torch.no_grad()
+    def judged(self, answers_UL: Tensor, weights_U: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Classes, whether they are learned from, and thresholds; the moving means move first.
+
+        Source: FreeMatch, equations 5, 6 and 8.
+        """
+        self._move(self.answered_L, answers_UL, weights_U)
+        if self.aligns:
+            answers_UL = pseudo_labels.aligned(answers_UL, self.answered_L, self.prior_L)
+        if self.config.thresholds == "fixed":
+            thresholds_L = torch.full_like(self.prior_L, self.config.threshold)
+        else:
+            self._move(self.aligned_L, answers_UL, weights_U)
+            self._move(self.overall, answers_UL.amax(1), weights_U)
+            thresholds_L = pseudo_labels.class_thresholds(
+                self.overall, self.aligned_L, self.config.least_threshold
+            )
+        return *pseudo_labels.confident(answers_UL, thresholds_L), thresholds_L
+
+    def _move(self, moving: Tensor, values: Tensor, weights_U: Tensor) -> None:
+        mean = shared_mean(pseudo_labels.weighted_mean(values, weights_U))
+        moving.lerp_(mean, 1 - self.config.momentum)

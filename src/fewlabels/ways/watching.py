@@ -1,0 +1,86 @@
+"""Whether a network has come to be worse than its baseline, on labelled images held out.
+
+Shapes: N images held out, L classes.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from fewlabels.graph import Graph
+from fewlabels.images import Images, as_float
+from fewlabels.training import Measure
+from fewlabels.ways.answering import BATCH, answered
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Watch:
+    """Labelled images that nothing learned from.
+
+    flips : answers are the mean of an image and its mirror image; device, precision : of answering
+    """
+
+    held: Images
+    flips: bool
+    device: str
+    precision: str
+    what: str = field(default="answers to images held out")
+
+    def right(self, graph: Graph) -> np.ndarray:
+        """Which of the images the graph answers rightly: bool (n_images,)."""
+        assert self.held.labels is not None
+        if not len(self.held):
+            return np.empty(0, bool)
+        logits_NL = answered(
+            graph,
+            self.held,
+            flips=self.flips,
+            device=self.device,
+            precision=self.precision,
+            what=self.what,
+        )["logits"]
+        return logits_NL.argmax(1).numpy() == self.held.labels
+
+    def measure(self, other: Measure | None) -> Measure | None:
+        """What `other` measures, and "held_out_accuracy", without flips."""
+        if not len(self.held):
+            return other
+
+        def measured(graph: Graph) -> dict[str, float]:
+            assert self.held.labels is not None
+            device = next(graph.parameters()).device
+            n_right = 0
+            for start in range(0, len(self.held), BATCH):
+                part = slice(start, start + BATCH)
+                logits_NL = graph(as_float(self.held.pixels[part]).to(device))
+                labels_N = torch.from_numpy(self.held.labels[part]).to(device)
+                n_right += int((logits_NL.argmax(1) == labels_N).sum())
+            found = {} if other is None else dict(other(graph))
+            return {**found, "held_out_accuracy": n_right / len(self.held)}
+
+        return measured
+
+
+def difference(before_N: np.ndarray, after_N: np.ndarray) -> tuple[float, float]:
+    """How much more is right after than before, as a part, and its standard error.
+
+    With b images right only before and c only after, (c - b) / n and
+    sqrt(b + c - (c - b)^2 / n) / n: the answers are to the same images.
+
+    Source: McNemar, Psychometrika 12, 1947; the error, Agresti, Categorical Data Analysis, 10.1.
+    """
+    n_images = len(before_N)
+    only_before, only_after = int((before_N & ~after_N).sum()), int((~before_N & after_N).sum())
+    change = (only_after - only_before) / n_images
+    variance = (only_before + only_after) / n_images - change**2
+    return change, math.sqrt(max(0.0, variance) / n_images)
+
+
+def is_worse(before_N: np.ndarray, after_N: np.ndarray) -> bool:
+    """Whether there are fewer right after than before, by more than one standard error."""
+    if not len(before_N):
+        return False
+    change, error = difference(before_N, after_N)
+    return change < -error
