@@ -23,7 +23,7 @@ from fewlabels.model import Model
 from fewlabels.progress import say
 from fewlabels.recipes import Recipe
 from fewlabels.training import Measure
-from fewlabels.ways import consistency, filters, surrogate
+from fewlabels.ways import consistency, filters, starts, surrogate
 from fewlabels.ways import labels as labels_way
 
 
@@ -206,7 +206,10 @@ def _learn_from_labels(
     assert recipe.labels is not None and recipe.training is not None
     assert recipe.augmentation is not None and recipe.network is not None
     assert not isinstance(recipe.network, ExemplarNetwork)
-    start = labels_way.first_layer(pool, recipe.network, recipe.filters, **how)
+    if recipe.consistency is None:
+        start = labels_way.first_layer(pool, recipe.network, recipe.filters, **how)
+    else:
+        start = starts.first_layer(pool, recipe.consistency_parts(), **how)
     learned: list[tuple[Graph, Head, Mapping[str, Any]]] = []
     for number, fold in zip(plan.numbers, plan.folds, strict=True):
         if len(plan.folds) > 1:

@@ -44,6 +44,8 @@ class ConsistencyConfig:
     unlabelled_weight : of their loss beside that of the labelled ones
     unlabelled_smoothing : part of an answer, as a target, that all classes share
     steps_per_epoch : after so many steps of the second phase it is measured
+    surrogate_classes : unlabelled images that the start "surrogate" tells apart, at most
+    surrogate_part, surrogate_epochs : its part of a budget of time, or its epochs
     n_rounds : networks that learn from the answers of the one before, after the baseline
     round_share : of the unlabelled images, the part that the last round learns from at most
     """
@@ -64,6 +66,9 @@ class ConsistencyConfig:
     unlabelled_weight: float = 1.0
     unlabelled_smoothing: float = 0.0
     steps_per_epoch: int = 100
+    surrogate_classes: int = 2000
+    surrogate_part: float = 0.15
+    surrogate_epochs: int = 10
     n_rounds: int = 2
     round_share: float = 0.6
 
@@ -73,14 +78,15 @@ class ConsistencyConfig:
                 raise ConfigError(
                     f"consistency.{name} is one of {', '.join(known)}; got {getattr(self, name)!r}"
                 )
-        for name in ("labels_part", "round_share"):
+        for name in ("labels_part", "round_share", "surrogate_part"):
             self._check(name, 0 < getattr(self, name) < 1, "a part, over 0 and under 1")
         for name in ("threshold", "least_threshold", "least_weight", "balance_tolerance"):
             self._check(name, 0 <= getattr(self, name) <= 1, "a part, from 0 to 1")
         for name in ("momentum", "unlabelled_smoothing", "most_held_out"):
             self._check(name, 0 <= getattr(self, name) < 1, "a part, in [0, 1)")
-        for name in ("unlabelled_ratio", "steps_per_epoch", "n_rounds"):
+        for name in ("unlabelled_ratio", "steps_per_epoch", "n_rounds", "surrogate_epochs"):
             self._check(name, getattr(self, name) >= 1, "at least 1")
+        self._check("surrogate_classes", self.surrogate_classes >= 2, "at least 2")
         for name in ("held_out", "unlabelled_weight"):
             self._check(name, 0 <= getattr(self, name) < float("inf"), "a number of 0 or more")
 
@@ -107,3 +113,11 @@ class ConsistencyParts:
     strong: Augmentation
     weak: Augmentation
     filters: FiltersConfig | None = None
+
+    def __post_init__(self) -> None:
+        start = self.consistency.start
+        if start != "labels" and not isinstance(self.network, WhitenedNetwork):
+            raise ConfigError(
+                f"consistency.start={start} is for the whitened network, which this recipe does "
+                "not have: leave it at labels"
+            )

@@ -6,7 +6,6 @@ side, L classes.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,9 +19,10 @@ from fewlabels.errors import ConfigError, DataError
 from fewlabels.graph import Graph
 from fewlabels.heads import Head
 from fewlabels.images import Images, as_float
+from fewlabels.joined import Pixels
 from fewlabels.layers import PatchEncoder
 from fewlabels.progress import say, stage
-from fewlabels.training import Measure, Trained, TrainingConfig, train
+from fewlabels.training import Measure, TrainingConfig, train
 from fewlabels.ways import filters
 from fewlabels.ways.filters import FiltersConfig
 
@@ -54,10 +54,10 @@ class LabelsConfig:
 class LabelledImages:
     """What the network sees: labelled images, transformed anew in every epoch.
 
-    pixels : uint8 array of shape (n_images, 3, height, width); labels : int64 array (n_images,)
+    pixels : uint8 of shape (n_images, 3, height, width); labels : int64 array (n_images,)
     """
 
-    pixels: np.ndarray
+    pixels: Pixels
     labels: np.ndarray
     augmentation: Augmentation
     seed: int
@@ -68,7 +68,7 @@ class LabelledImages:
     def batch(self, indices_N: np.ndarray, epoch: int) -> tuple[Tensor, Tensor]:
         """Images as float (N, 3, H, W) in [0, 1], and their labels; see `batches.Examples`."""
         keys_N = image_keys(self.seed, epoch, indices_N)
-        pictures = augment(self.pixels[indices_N], self.augmentation, keys_N)
+        pictures = augment(np.asarray(self.pixels[indices_N]), self.augmentation, keys_N)
         return pictures, torch.from_numpy(self.labels[indices_N])
 
 
@@ -181,11 +181,11 @@ def learn(
     assert labelled.labels is not None, "labelled images have labels"
     held = held_out(labelled.labels, config.held_out, seed)
     graph = build(network, start, filters_config, n_classes, labelled.size, seed)
-    train_network(
+    kept = np.setdiff1d(np.arange(len(labelled)), held)
+    train(
         graph,
-        labelled.take(np.setdiff1d(np.arange(len(labelled)), held)),
+        examples(labelled.pixels[kept], labelled.labels[kept], augmentation, seed),
         training,
-        augmentation,
         seed=seed,
         device=device,
         precision=precision,
@@ -197,32 +197,19 @@ def learn(
     return graph, head_of(graph, labelled.take(held), n_classes, flips=config.flips, device=device)
 
 
-def train_network(
-    graph: Graph,
-    labelled: Images,
-    training: TrainingConfig,
-    augmentation: Augmentation,
-    *,
-    seed: int,
-    **how: Any,
-) -> Trained:
-    """Train a network that ends in logits on all of these images; `how` as for `train`.
+def examples(
+    pixels: Pixels, labels_N: np.ndarray, augmentation: Augmentation, seed: int
+) -> LabelledImages:
+    """These images as a network learns from them.
 
-    Raises DataError if the labels are of fewer than two classes, and what `train` raises.
+    Raises DataError if the labels are of fewer than two classes.
     """
-    assert labelled.labels is not None, "labelled images have labels"
-    if len(np.unique(labelled.labels)) < 2:
+    if len(np.unique(labels_N)) < 2:
         raise DataError(
             "a network learns to tell at least 2 classes apart; the labelled images are of fewer: "
             "label images of another class"
         )
-    examples = LabelledImages(
-        pixels=np.asarray(labelled.pixels),
-        labels=labelled.labels,
-        augmentation=augmentation,
-        seed=seed,
-    )
-    return train(graph, examples, training, seed=seed, **how)
+    return LabelledImages(pixels=pixels, labels=labels_N, augmentation=augmentation, seed=seed)
 
 
 def build(

@@ -32,17 +32,14 @@ def class_thresholds(overall: Tensor, mean_L: Tensor, least: float = 0.0) -> Ten
     overall : 0-d, the moving mean of the highest probability
     mean_L : the moving mean of the answers; least : none is lower
 
-    Source: Wang et al., FreeMatch, ICLR 2023 (arXiv:2205.07246), equation 8; the idea, Zhang et
+    Source: Wang et al., FreeMatch, ICLR 2023 (arXiv:2205.07246), section 4.1; the idea, Zhang et
     al., FlexMatch, NeurIPS 2021.
     """
     return (overall * mean_L / mean_L.max().clamp(min=SMALL)).clamp(min=least)
 
 
 def confident(answers_UL: Tensor, thresholds_L: Tensor) -> tuple[Tensor, Tensor]:
-    """The class of each answer (int64), and whether its probability reaches that class's threshold.
-
-    Source: FreeMatch, equation 9, with "at least" for "over".
-    """
+    """The class of each answer (int64), and whether its probability is at least its threshold."""
     highest_U, classes_U = answers_UL.max(1)
     return classes_U, highest_U >= thresholds_L[classes_U]
 
@@ -64,3 +61,20 @@ def imbalance(mean_L: Tensor, prior_L: Tensor) -> float:
 def class_shares(labels_N: Tensor, n_classes: int) -> Tensor:
     """The part of the labels that each class has: float32 of shape (n_classes,)."""
     return torch.bincount(labels_N, minlength=n_classes).float() / max(1, len(labels_N))
+
+
+def balanced_choice(classes_M: Tensor, sure_M: Tensor, n_most: int, prior_L: Tensor) -> Tensor:
+    """The surest images of each class, at most its share of `n_most`: their indices, increasing.
+
+    A class with many sure images does not take over: what a class with few leaves free stays free.
+
+    Parameters
+    ----------
+    sure_M : 0 is never chosen
+    """
+    chosen = []
+    for label, share in enumerate(prior_L.tolist()):
+        of_class = torch.nonzero((classes_M == label) & (sure_M > 0)).flatten()
+        order = torch.argsort(sure_M[of_class], descending=True, stable=True)
+        chosen.append(of_class[order][: round(share * n_most)])
+    return torch.cat(chosen).sort().values

@@ -12,10 +12,31 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fewlabels.batches import Batch
+from fewlabels.graph import Graph
 from fewlabels.processes import shared_mean
 from fewlabels.training import TaughtStep, Teacher
 from fewlabels.ways import pseudo_labels
 from fewlabels.ways.consistency_config import ConsistencyConfig
+from fewlabels.ways.course import Course
+from fewlabels.ways.usable import Usable
+from fewlabels.ways.views import Views
+
+
+def train(course: Course, graph: Graph, usable: Usable, step: "PseudoLabelStep") -> None:
+    """Let the graph learn, in place, for the time that is left."""
+    parts = course.parts
+    examples = Views(
+        pixels=course.pixels,
+        labels=course.labels,
+        unlabelled=usable.images.pixels,
+        weights=usable.weights,
+        ratio=parts.consistency.unlabelled_ratio,
+        n_groups=parts.consistency.steps_per_epoch * parts.steps.batch_size,
+        strong=parts.strong,
+        weak=parts.weak,
+        seed=course.seed,
+    )
+    course.train("steps", graph, examples, parts.steps, course.time.left(), step)
 
 
 class PseudoLabelStep(TaughtStep):
@@ -91,7 +112,7 @@ class PseudoLabelStep(TaughtStep):
     def judged(self, answers_UL: Tensor, weights_U: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Classes, whether they are learned from, and thresholds; the moving means move first.
 
-        Source: FreeMatch, equations 5, 6 and 8.
+        Source: FreeMatch, section 4.1.
         """
         self._move(self.answered_L, answers_UL, weights_U)
         if self.aligns:

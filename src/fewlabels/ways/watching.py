@@ -4,7 +4,7 @@ Shapes: N images held out, L classes.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,14 +19,12 @@ from fewlabels.ways.answering import BATCH, answered
 class Watch:
     """Labelled images that nothing learned from.
 
-    flips : answers are the mean of an image and its mirror image; device, precision : of answering
+    flips : answers are the mean of an image and its mirror image; device : of answering
     """
 
     held: Images
     flips: bool
     device: str
-    precision: str
-    what: str = field(default="answers to images held out")
 
     def right(self, graph: Graph) -> np.ndarray:
         """Which of the images the graph answers rightly: bool (n_images,)."""
@@ -38,8 +36,7 @@ class Watch:
             self.held,
             flips=self.flips,
             device=self.device,
-            precision=self.precision,
-            what=self.what,
+            what="answers to images held out",
         )["logits"]
         return logits_NL.argmax(1).numpy() == self.held.labels
 

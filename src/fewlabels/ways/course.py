@@ -1,0 +1,150 @@
+"""What the trainings of one network that learns from unlabelled images share: settings, time.
+
+Shapes: N labelled images, M unlabelled ones, L classes.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fewlabels.architectures import FirstLayer
+from fewlabels.batches import Examples
+from fewlabels.graph import Graph
+from fewlabels.images import Images
+from fewlabels.joined import Pixels
+from fewlabels.training import Measure, TaughtStep, TrainingConfig, train
+from fewlabels.training import Step as Step
+from fewlabels.ways import labels as labels_way
+from fewlabels.ways.answering import answered
+from fewlabels.ways.consistency_config import ConsistencyParts
+
+LAST_LAYER = "layers.linear."  # its parameters; all below is shared by networks of other classes
+
+now = time.monotonic
+
+
+class Time:
+    """What is left of a budget. Trainings that were cut off and resumed count whole."""
+
+    def __init__(self, budget_seconds: float | None) -> None:
+        self.budget, self.began, self.before = budget_seconds, now(), 0.0
+
+    def left(self) -> float | None:
+        """Seconds; where they are used up, so few that a training says so."""
+        if self.budget is None:
+            return None
+        return max(1e-3, self.budget - self.before - (now() - self.began))
+
+    def part(self, part: float) -> float | None:
+        """That part of the budget, in seconds."""
+        return None if self.budget is None else part * self.budget
+
+    def took(self, seconds: float, began: float) -> None:
+        """A training that began here at `began` took so many seconds, with those before a break."""
+        self.before += max(0.0, seconds - (now() - began))
+
+
+@dataclass(kw_only=True, eq=False)
+class Course:
+    """What is learned from, how, and where it is kept.
+
+    pixels, labels : of the images whose labels are learned from
+    first : what the first layer starts from
+    body : weights that every new network starts from, but for its last layer; {} for new ones
+    folder : each training has one of its own in it
+    how : "seed", "device", "precision", "resume" of every training
+    """
+
+    pixels: np.ndarray
+    labels: np.ndarray
+    n_classes: int
+    parts: ConsistencyParts
+    first: FirstLayer | None
+    folder: Path | None
+    how: dict[str, Any]
+    measure: Measure | None
+    time: Time
+    body: Mapping[str, Tensor]
+
+    @property
+    def seed(self) -> int:
+        return int(self.how["seed"])
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.pixels.shape[2], self.pixels.shape[3]
+
+    def new_network(self, number: int = 0) -> Graph:
+        """A network that has learned no labels; another number draws other weights."""
+        graph = labels_way.build(
+            self.parts.network,
+            self.first,
+            self.parts.filters,
+            self.n_classes,
+            self.image_size,
+            self.seed + number,
+        )
+        if self.body:
+            graph.load_state_dict({**graph.state_dict(), **self.body})
+        return graph
+
+    def examples(self, pixels: Pixels, labels_N: np.ndarray) -> labels_way.LabelledImages:
+        """Images and their labels, changed strongly."""
+        return labels_way.examples(pixels, labels_N, self.parts.strong, self.seed)
+
+    def train(
+        self,
+        name: str,
+        graph: Graph,
+        examples: Examples,
+        config: TrainingConfig,
+        seconds: float | None,
+        step: Step | TaughtStep | None = None,
+        *,
+        measured: bool = True,
+    ) -> None:
+        """Train a graph in place, in the folder `name`; all trainings share one precision."""
+        began = now()
+        trained = train(
+            graph,
+            examples,
+            config,
+            **self.how,
+            budget_seconds=seconds,
+            folder=None if self.folder is None else self.folder / name,
+            measure=self.measure if measured else None,
+            step=step,
+        )
+        self.how["precision"] = trained.precision
+        self.time.took(trained.seconds, began)
+
+    def answers(self, graph: Graph, images: Images, what: str, *, flips: bool = False) -> Tensor:
+        """Probabilities, float32 of shape (n_images, n_classes)."""
+        logits_NL = answered(
+            graph,
+            images,
+            flips=flips,
+            device=self.how["device"],
+            precision=self.how["precision"],
+            what=what,
+        )["logits"]
+        return logits_NL.softmax(1)
+
+    def epochs(self, config: TrainingConfig, epochs: int) -> TrainingConfig:
+        """A training of so many epochs, or as long as it may where there is a budget."""
+        return replace(config, epochs=0 if self.time.budget is not None else epochs)
+
+
+def body_of(graph: Graph) -> dict[str, Tensor]:
+    """The weights and statistics below the last layer."""
+    state: dict[str, Tensor] = graph.state_dict()
+    return {
+        key: torch.clone(value) for key, value in state.items() if not key.startswith(LAST_LAYER)
+    }

@@ -1,0 +1,87 @@
+"""The schedule *rounds*: a new network learns from labels and the surest answers of the last one.
+
+Shapes: M unlabelled images, N images to learn from, L classes.
+Source: Lee, ICML workshop 2013 (pseudo-labels); Xie et al., Noisy Student, CVPR 2020 (a new
+network, strong augmentation, classes balanced).
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fewlabels.graph import Graph
+from fewlabels.joined import Joined
+from fewlabels.progress import note, say, stage
+from fewlabels.ways import pseudo_labels
+from fewlabels.ways.course import Course
+from fewlabels.ways.labels import LabelledImages
+from fewlabels.ways.usable import Usable
+
+STAGE = "round"
+
+
+def train(course: Course, baseline: Graph, usable: Usable, prior_L: Tensor, aligns: bool) -> Graph:
+    """The network of the last round; that of an earlier one where no answer is confident.
+
+    A round learns from more answers than the one before, up to `round_share` of the images.
+    """
+    config, graph = course.parts.consistency, baseline
+    for number in range(1, config.n_rounds + 1):
+        answers_ML = course.answers(
+            graph, usable.images, "answers to unlabelled images", flips=course.parts.labels.flips
+        )
+        weights_M = torch.from_numpy(usable.weights)
+        if aligns:
+            mean_L = pseudo_labels.weighted_mean(answers_ML, weights_M)
+            answers_ML = pseudo_labels.aligned(answers_ML, mean_L, prior_L)
+        n_most = round(config.round_share * number / config.n_rounds * len(usable))
+        classes_M, sure_M = _sure(course, answers_ML, weights_M)
+        chosen = pseudo_labels.balanced_choice(classes_M, sure_M, n_most, prior_L).numpy()
+        with stage(STAGE, total=1):
+            note(STAGE, round=number, n_chosen=len(chosen), share=len(chosen) / len(usable))
+            if not len(chosen):
+                say(f"round {number}: no answer to an unlabelled image is sure enough: the end")
+                return graph
+            graph = course.new_network(number)
+            left = course.time.left()
+            course.train(
+                f"round-{number}",
+                graph,
+                mixed(course, usable, chosen, classes_M.numpy()[chosen]),
+                course.parts.training,
+                None if left is None else left / (config.n_rounds + 1 - number),
+            )
+    return graph
+
+
+def _sure(course: Course, answers_ML: Tensor, weights_M: Tensor) -> tuple[Tensor, Tensor]:
+    """The class of each answer, and how sure it is, 0 where that is under its class's threshold."""
+    config = course.parts.consistency
+    highest_M = answers_ML.amax(1)
+    if config.thresholds == "fixed":
+        thresholds_L = torch.full((course.n_classes,), config.threshold)
+    else:
+        thresholds_L = pseudo_labels.class_thresholds(
+            pseudo_labels.weighted_mean(highest_M, weights_M),
+            pseudo_labels.weighted_mean(answers_ML, weights_M),
+            config.least_threshold,
+        )
+    classes_M, confident_M = pseudo_labels.confident(answers_ML, thresholds_L)
+    return classes_M, highest_M * weights_M * confident_M
+
+
+def mixed(
+    course: Course, usable: Usable, chosen: np.ndarray, classes: np.ndarray
+) -> LabelledImages:
+    """Labelled images and the chosen others, whose pixels are read when they are shown.
+
+    Labelled images are repeated until there is one for `unlabelled_ratio` others.
+    """
+    n_labelled = len(course.labels)
+    wanted = -(-len(chosen) // course.parts.consistency.unlabelled_ratio)
+    n_times = max(1, -(-wanted // n_labelled))
+    repeated = np.tile(np.arange(n_labelled), n_times)
+    pixels = Joined(
+        [course.pixels, usable.images.pixels], np.concatenate([repeated, n_labelled + chosen])
+    )
+    return course.examples(pixels, np.concatenate([course.labels[repeated], classes]))
