@@ -1,0 +1,152 @@
+"""The recipe consistency through the command line: what it records, resuming, odd sets."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fewlabels import fitting, graph_files, recipes, splits
+from fewlabels.cli import main
+from fewlabels.errors import ConfigError
+from fewlabels.images import ImageSet
+from fewlabels.model import Model
+from small_runs import SMALL
+
+pytest_plugins = ("run_fixtures",)
+
+SETTINGS = {name: value for name, value in SMALL["consistency"].items() if name != "steps.epochs"}
+WORDS = [
+    *("--recipe", "consistency", "--precision", "fp32", "--set", "consistency.most_held_out=0.4"),
+    *[w for name, value in SETTINGS.items() for w in ("--set", f"{name}={value}")],
+]
+EPOCHS = (
+    "--set",
+    "training.epochs=2",
+    "--set",
+    "steps.epochs=2",
+)  # of 2 steps each, then 2 of 3 in the second phase
+
+KILLED = """
+import os, sys
+from fewlabels import checkpoints
+from fewlabels.cli import main
+save = checkpoints.save
+def save_and_die(checkpoint, folder):
+    save(checkpoint, folder)
+    if checkpoint.step == int(sys.argv[1]) and str(folder).endswith(sys.argv[2]):
+        os.kill(os.getpid(), 9)
+checkpoints.save = save_and_die
+sys.exit(main(sys.argv[3:]))
+"""
+
+
+def killed(step: int, where: str, words: list[str]) -> None:
+    command = [sys.executable, "-c", KILLED, str(step), where, *words]
+    paths = os.pathsep.join(filter(None, sys.path))
+    ended = subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True)
+    assert -signal.SIGKILL == ended.returncode, ended.stderr.decode()
+
+
+def test_a_run_tells_how_it_went(tiny_folder: Path, tmp_path: Path, capsys):
+    run = tmp_path / "run"
+    assert 0 == main(["fit", str(tiny_folder), *WORDS, *EPOCHS, "--out", str(run), "--json"])
+
+    printed = capsys.readouterr()
+    scores = json.loads(printed.out)
+    config = tomllib.loads((run / "config.toml").read_text())
+    assert config["learned"] == {name: scores[name] for name in config["learned"]}
+    assert {"fell_back", "aligned", "n_held_out", "n_unlabeled_used"} <= set(config["learned"])
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    phases = [line for line in lines if "epoch" in line]
+    assert ["share_confident" in line for line in phases[:4]] == [False, False, True, True]
+    assert all({"held_out_accuracy", "test_accuracy"} <= set(line) for line in phases[:4])
+    assert "labelled images held out, right from labels alone" in printed.err
+    assert Model.load(run).recipe == recipes.from_dict(config["recipe"])
+    assert "by its own answers all of it, learned from the unlabelled" in (
+        run / "report.html"
+    ).read_text().replace("\n", " ")
+
+
+@pytest.mark.parametrize(("step", "phase"), [(3, "labels"), (4, "steps")])
+def test_a_run_killed_in_either_phase_is_resumed_bit_for_bit(
+    step: int, phase: str, tiny_folder: Path, tmp_path: Path, capsys
+):
+    words = ["fit", str(tiny_folder), *WORDS, *EPOCHS, "--json"]
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert 0 == main([*words, "--out", str(whole)])
+    words += ["--out", str(cut)]
+
+    killed(step, f"fold-0/{phase}", words)
+
+    assert 0 == main([*words, "--resume"])
+    first, second = (graph_files.load(run).state_dict() for run in (whole, cut))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    scores = [json.loads((run / "scores.json").read_text()) for run in (whole, cut)]
+    for name in ("confusion", "fell_back", "aligned", "gain_held_out"):
+        assert scores[0][name] == scores[1][name]
+    assert Model.load(whole).head.temperature == Model.load(cut).head.temperature
+    assert f"going on from step {step}" in capsys.readouterr().err
+
+
+def test_rounds_are_scored_fold_by_fold_under_a_budget(tiny_folder: Path, tmp_path: Path, capsys):
+    words = ["score", str(tiny_folder), *WORDS, "--set", "consistency.schedule=rounds"]
+    words += ["--labels", "20", "--folds", "0-1", "--budget", "3s", "--json"]
+
+    assert 0 == main([*words, "--out", str(tmp_path / "s")])
+
+    scores = json.loads(capsys.readouterr().out)
+    assert [0, 1] == [fold["fold"] for fold in scores["folds"]]
+    assert all("fell_back" in fold for fold in scores["folds"])
+    config = tomllib.loads((tmp_path / "s" / "config.toml").read_text())
+    assert 0 == config["recipe"]["training"]["epochs"] == config["recipe"]["steps"]["epochs"]
+
+
+def test_epochs_of_neither_phase_go_with_a_budget():
+    recipe, settings = recipes.named("consistency"), {"steps.epochs": "3"}
+
+    with pytest.raises(ConfigError, match=r"after steps\.epochs or after a --budget of time"):
+        fitting.within(recipe, 60.0, settings)
+
+
+def test_a_set_without_unlabelled_images_is_learned_as_by_labels(tiny_set: ImageSet):
+    bare, settings = replace(tiny_set, unlabeled=None), SMALL["labels"] | {"training.epochs": "2"}
+    plain = fitting.fit(bare, "labels", settings=settings, precision="fp32")
+
+    settings = SMALL["consistency"] | {"training.epochs": "2"}
+    model = fitting.fit(bare, "consistency", settings=settings, precision="fp32")
+
+    assert model.info["learned"]["fell_back"]
+    answers = [one.predict(tiny_set.test).probabilities for one in (plain, model)]
+    assert (answers[0] == answers[1]).all()
+
+
+def test_training_images_without_their_labels_are_unlabelled_ones(tiny_set: ImageSet):
+    bare = replace(tiny_set, unlabeled=None)
+    settings = SMALL["consistency"] | {"training.epochs": "1", "steps.epochs": "1"}
+
+    model = fitting.fit(bare, "consistency", labels=30, settings=settings, precision="fp32")
+
+    assert 50 == model.info["learned"]["n_unlabeled_used"]
+
+
+def test_the_labelled_images_of_a_fold_are_not_among_its_unlabelled_ones(tiny_set: ImageSet):
+    fold = np.array([3, 0, 70])
+    pool = splits.pool(tiny_set)
+    found = splits.unlabelled(tiny_set, pool, fold)
+
+    n_unlabelled = len(tiny_set.unlabeled)
+    rest = np.setdiff1d(np.arange(80), fold)
+    expected = np.concatenate([tiny_set.unlabeled.pixels[:], tiny_set.train.pixels[rest]])
+    assert np.array_equal(found.pixels[:], expected)
+    left_out = np.zeros(n_unlabelled + 80, bool)
+    left_out[[5, n_unlabelled + 70, n_unlabelled + 4]] = True
+    fewer = splits.unlabelled(tiny_set, splits.without(pool, left_out), fold)
+    assert n_unlabelled - 1 + 80 - 4 == len(fewer)

@@ -1,0 +1,139 @@
+"""Learning from unlabelled images: what a round learns from, what is started from, and the time."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fewlabels.architectures import ReportNetwork
+from fewlabels.errors import ConfigError
+from fewlabels.images import as_float
+from fewlabels.ways import rounds, starts, usable
+from fewlabels.ways.consistency_config import ConsistencyConfig
+from fewlabels.ways.course import Time
+from small_consistency import accuracy, coloured, course_of, learn, parts_with, unlabelled
+
+
+def test_a_round_learns_from_labels_and_the_chosen_answers():
+    others = usable.Usable(images=unlabelled(), weights=np.ones(90, np.float32))
+    chosen = np.arange(0, 90, 2)
+
+    images = rounds.mixed(course_of(), others, chosen, chosen % 3)
+
+    # 45 chosen ones and 12 labels, as 12 * 4 > 45; the pixels lie where they lay
+    assert (12 + 45) == len(images)
+    assert course_of().labels.tolist() + (chosen % 3).tolist() == images.labels.tolist()
+    assert np.array_equal(images.pixels[np.arange(12, 57)], others.images.pixels[chosen])
+    few = rounds.mixed(course_of(parts_with(unlabelled_ratio=1)), others, chosen, chosen % 3)
+    assert 4 * 12 + 45 == len(few)  # labels again, until there is one for each other
+
+
+def test_rounds_keep_a_balanced_share_that_grows():
+    _, heard = learn(
+        coloured(), unlabelled((60, 15, 15)), parts_with(schedule="rounds", round_share=0.5)
+    )
+
+    shares = [facts["share"] for stage, facts in heard.notes if stage == "round"]
+    # of 90 at most 22 and 45, of the smaller classes no more than there are
+    assert 2 == len(shares)
+    assert 0 < shares[0] <= 24 / 90
+    assert shares[0] < shares[1] <= 45 / 90
+
+
+def test_rounds_end_where_no_answer_is_sure():
+    parts = parts_with(schedule="rounds", thresholds="fixed", threshold=1.0)
+    learned, heard = learn(coloured(), unlabelled(), parts)
+
+    assert "round 1: no answer to an unlabelled image is sure enough" in heard.text
+    assert 0 == learned.facts["gain_held_out"]
+
+
+# --- starts
+
+
+def test_centroids_as_a_first_layer_have_answers_of_mean_0_and_deviation_1():
+    first = starts.first_layer(coloured(seed=9), parts_with(start="filters"), seed=0)
+
+    images = as_float(coloured(seed=9).pixels)
+    answers = torch.nn.functional.conv2d(images, first.filters_F3kk, first.offset_F)
+    assert (8, 3, 5, 5) == first.filters_F3kk.shape
+    spread_F, mean_F = torch.std_mean(answers, (0, 2, 3))
+    torch.testing.assert_close(mean_F, torch.zeros(8), atol=0.15, rtol=0)
+    torch.testing.assert_close(spread_F, torch.ones(8), atol=0.15, rtol=0)
+
+
+def test_a_network_starts_from_filters():
+    parts = parts_with(start="filters")
+    learned, _ = learn(coloured(), unlabelled(), parts)
+
+    first = starts.first_layer(coloured(seed=9), parts, seed=0, precision="fp32")
+    assert torch.equal(learned.graph.layers["first"].weight, first.filters_F3kk)
+    assert accuracy(learned, coloured(seed=7)) > 0.7
+
+
+def test_a_network_starts_from_surrogates_with_a_last_layer_of_its_own(tmp_path: Path):
+    parts = parts_with(start="surrogate", surrogate_classes=10)
+    learned, heard = learn(coloured(), unlabelled(), parts, folder=tmp_path)
+
+    assert {"surrogate", "labels", "steps"} == {path.name for path in tmp_path.iterdir()}
+    assert any("accuracy_surrogate" in facts for _, facts in heard.notes)
+    assert (3, 8) == learned.graph.layers["linear"].weight.shape
+    assert accuracy(learned, coloured(seed=7)) > 0.7
+
+
+def test_a_body_is_all_but_the_last_layer():
+    parts = parts_with(start="surrogate", surrogate_classes=10)
+    course = course_of(parts)
+    course.first = starts.first_layer(coloured(seed=9), parts, seed=0)
+    new = course.new_network().state_dict()
+
+    course.body = starts.body(course, unlabelled())
+
+    assert not any(key.startswith("layers.linear") for key in course.body)
+    assert any((value != new[key]).any() for key, value in course.body.items())
+    state = course.new_network().state_dict()
+    assert all(torch.equal(state[key], value) for key, value in course.body.items())
+    assert torch.equal(state["layers.linear.weight"], new["layers.linear.weight"])
+
+
+def test_other_networks_start_from_new_weights_alone():
+    with pytest.raises(ConfigError, match="start=filters is for the whitened network"):
+        replace(parts_with(start="filters"), network=ReportNetwork())
+
+
+# --- time
+
+
+def test_a_resumed_training_counts_whole_in_the_budget(monkeypatch):
+    clock = iter([100.0, 105.0, 106.0, 108.0, 200.0, 0.0])
+    monkeypatch.setattr("fewlabels.ways.course.now", lambda: next(clock))
+    time = Time(60.0)  # at 100
+
+    assert 55 == time.left()  # at 105
+    time.took(20.0, began=105.0)  # at 106: of 20 seconds 19 were before the break
+    assert 60 - 8 - 19 == time.left()
+    assert 0 < time.left() < 0.01  # used up: a training says that it is too short
+    assert 15 == time.part(0.25)
+    endless = Time(None)
+    assert (None, None) == (endless.left(), endless.part(0.5))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"schedule": "both"}, "consistency.schedule is one of steps, rounds; got 'both'"),
+        ({"labels_part": 1.0}, "consistency.labels_part is a part, over 0 and under 1; got 1.0"),
+        ({"momentum": 1.0}, "consistency.momentum is a part"),
+        ({"unlabelled_ratio": 0}, "consistency.unlabelled_ratio is at least 1; got 0"),
+        ({"threshold": 1.5}, "consistency.threshold is a part, from 0 to 1; got 1.5"),
+        ({"unlabelled_weight": float("nan")}, "consistency.unlabelled_weight is a number of 0"),
+        ({"surrogate_classes": 1}, "consistency.surrogate_classes is at least 2; got 1"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(settings: dict, message: str):
+    with pytest.raises(ConfigError) as refused:
+        ConsistencyConfig(**settings)
+
+    assert message in str(refused.value)

@@ -1,0 +1,172 @@
+"""Learning from unlabelled images: schedules, odd sets, and the way back to labels alone."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from fewlabels import progress
+from fewlabels.errors import DataError
+from fewlabels.ways import labels, steps, usable
+from fewlabels.ways.consistency_config import ConsistencyConfig
+from small_consistency import (
+    NOTHING,
+    PARTS,
+    TRAINING,
+    Heard,
+    accuracy,
+    coloured,
+    learn,
+    parts_with,
+    unlabelled,
+)
+
+
+@pytest.mark.parametrize("schedule", ["steps", "rounds"])
+def test_classes_of_unlabelled_images_are_learned(schedule: str):
+    learned, heard = learn(coloured(), unlabelled(), parts_with(schedule=schedule))
+
+    assert accuracy(learned, coloured(seed=7)) > 0.9
+    assert not learned.facts["fell_back"]
+    # a tenth of 20 are held out of each class, though 4 may be
+    assert (6, 90) == (learned.facts["n_held_out"], learned.facts["n_unlabeled_used"])
+    assert learned.head.temperature > 0
+    assert not learned.graph.training
+    assert "labelled images held out, right from labels alone" in heard.text
+
+
+def test_an_epoch_of_steps_tells_how_much_is_learned_from():
+    _, heard = learn(coloured(), unlabelled())
+
+    records = [facts for stage, facts in heard.notes if "share_confident" in facts]
+    assert [4, 8] == [facts["step"] for facts in records]
+    for facts in records:
+        assert 0 <= facts["share_confident"] <= 1
+        assert 0.4 <= facts["threshold_min"] <= facts["threshold_max"] <= 1
+        assert 0 <= facts["held_out_accuracy"] <= 1
+
+
+def test_without_unlabelled_images_it_is_the_way_of_labels():
+    learned, heard = learn(coloured(), NOTHING)
+    first = labels.first_layer(coloured(seed=9), PARTS.network, None, seed=0)
+    graph, head = labels.learn(
+        coloured(), 3, PARTS.network, first, PARTS.labels, TRAINING, PARTS.strong,
+        seed=0, precision="fp32",
+    )  # fmt: skip
+
+    assert "there are no unlabelled images" in heard.text
+    assert {"fell_back": True, "n_unlabeled_used": 0} == learned.facts
+    state = learned.graph.state_dict()
+    assert all(torch.equal(state[key], value) for key, value in graph.state_dict().items())
+    assert head.temperature == learned.head.temperature
+
+
+def test_where_all_unlabelled_images_are_of_no_class_labels_alone_are_learned_from(monkeypatch):
+    def none(course, baseline, images):
+        return np.zeros(len(images))
+
+    monkeypatch.setattr(usable, "in_class_weights", none)
+    learned, heard = learn(coloured(), unlabelled())
+
+    assert "no unlabelled image belongs to one of the classes" in heard.text
+    assert learned.facts["fell_back"]
+    assert accuracy(learned, coloured(seed=7)) > 0.6
+
+
+def test_images_of_no_class_take_no_part_and_others_have_their_weight(monkeypatch):
+    weights_M = np.where(np.arange(90) % 3 == 0, 0.2, 0.75)
+    monkeypatch.setattr(usable, "in_class_weights", lambda course, baseline, images: weights_M)
+    seen = []
+    original = steps.PseudoLabelStep.judged
+
+    def judged(self, answers_UL, weights_U):
+        seen.append(weights_U)
+        return original(self, answers_UL, weights_U)
+
+    monkeypatch.setattr(steps.PseudoLabelStep, "judged", judged)
+    learned, heard = learn(coloured(), unlabelled())
+
+    assert "30 of 90 unlabelled images seem to belong to no class" in heard.text
+    assert 60 == learned.facts["n_unlabeled_used"]
+    assert {0.75} == set(torch.cat(seen).tolist())
+
+
+@pytest.mark.parametrize("schedule", ["steps", "rounds"])
+def test_one_label_per_class_is_learned_from_though_nothing_can_be_held_out(schedule: str):
+    learned, heard = learn(coloured((1, 1, 1)), unlabelled(), parts_with(schedule=schedule))
+
+    assert "too few labels to hold some out" in heard.text
+    assert 0 == learned.facts["n_held_out"]
+    assert not learned.facts["fell_back"]
+    assert 1.0 == learned.head.temperature
+    assert "accuracy_held_out" not in learned.facts
+
+
+@pytest.mark.parametrize("schedule", ["steps", "rounds"])
+def test_a_class_that_the_unlabelled_images_lack_is_still_told_apart(schedule: str):
+    others = unlabelled((45, 45, 0))
+    learned, _ = learn(coloured(), others, parts_with(schedule=schedule))
+
+    assert not learned.facts["aligned"]
+    assert accuracy(learned, coloured((0, 0, 30), seed=7)) > 0.6
+    assert accuracy(learned, coloured(seed=7)) > 0.7
+
+
+@pytest.mark.parametrize("schedule", ["steps", "rounds"])
+def test_a_fifth_of_wrong_labels_is_outvoted(schedule: str):
+    images = coloured((30, 30, 30))
+    wrong = np.random.default_rng(2).permutation(90)[:18]
+    labels_N = images.labels.copy()
+    labels_N[wrong] = (labels_N[wrong] + 1) % 3
+
+    learned, _ = learn(
+        replace(images, labels=labels_N), unlabelled(), parts_with(schedule=schedule)
+    )
+
+    assert accuracy(learned, coloured(seed=7)) > 0.7
+
+
+def test_labels_of_one_class_are_refused():
+    with pytest.raises(DataError, match="at least 2 classes"):
+        learn(coloured((20, 0, 0)), unlabelled())
+
+
+def ruined(course, graph, *others):
+    """A second phase after which every image is of the last class."""
+    with torch.no_grad():
+        graph.layers["linear"].weight.zero_()
+    return graph
+
+
+def test_a_network_that_got_worse_is_not_taken_and_a_warning_says_so(monkeypatch):
+    kept = []
+
+    def spoil(course, graph, *others):
+        kept.append({key: value.clone() for key, value in graph.state_dict().items()})
+        ruined(course, graph)
+
+    monkeypatch.setattr(steps, "train", spoil)
+    learned, heard = learn(coloured(), unlabelled())
+
+    assert learned.facts["fell_back"]
+    assert learned.facts["gain_held_out"] < -learned.facts["gain_held_out_error"]
+    assert "WARNING: the unlabelled images made the network worse" in heard.text
+    state = learned.graph.state_dict()
+    assert all(torch.equal(state[key], value) for key, value in kept[0].items())
+    assert accuracy(learned, coloured(seed=7)) > 0.6
+    assert learned.facts["accuracy_held_out"] > 0.4  # of the network that is kept
+
+
+def test_auto_aligns_only_where_the_answers_lie_as_the_labels_do():
+    config, prior_L = ConsistencyConfig(balance_tolerance=0.1), torch.tensor([0.4, 0.3, 0.3])
+    with progress.watching(Heard()) as heard:
+        near = usable.aligns(config, torch.tensor([0.45, 0.3, 0.25]), prior_L)
+        far = usable.aligns(config, torch.tensor([0.6, 0.3, 0.1]), prior_L)
+
+    assert (True, False) == (near, far)
+    assert "5 % of the answers lie elsewhere, so answers are aligned" in heard.said_[0]
+    assert "not shared among the classes as the labels are: 20 %" in heard.said_[1]
+    on, off = (replace(config, alignment=word) for word in ("on", "off"))
+    assert usable.aligns(on, torch.tensor([1.0, 0, 0]), prior_L)
+    assert not usable.aligns(off, prior_L, prior_L)
