@@ -3,15 +3,21 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from fewlabels import checkpoints
+from fewlabels.augment import Augmentation
 from fewlabels.errors import ConfigError
 from fewlabels.processes import join, largest, mean
 from fewlabels.training import TrainingConfig, train
+from fewlabels.ways.consistency_config import ConsistencyConfig
+from fewlabels.ways.steps import PseudoLabelStep
+from fewlabels.ways.views import Views
 from small_training import MadeExamples, small_graph
 
 CONFIG = TrainingConfig(
@@ -136,6 +142,54 @@ except t.ConfigError as error:
 @pytest.mark.slow
 def test_all_processes_stop_where_one_diverges(tmp_path: Path):
     assert ["True", "True"] == under_torchrun(UNSOUND, str(tmp_path)).split()
+
+
+TAUGHT = """
+import sys
+import torch
+import test_processes as t
+
+step = t.taught()
+rank = torch.distributed.get_rank()
+sys.stdout.write(f"{rank} {t.told(step)}\\n")
+"""
+
+
+def taught() -> PseudoLabelStep:
+    """A training on unlabelled images, whose step keeps moving means."""
+    draw = np.random.default_rng(0)
+    views = Views(
+        pixels=draw.integers(0, 256, (9, 3, 6, 6), np.uint8),
+        labels=np.arange(9) % 3,
+        unlabelled=draw.integers(0, 256, (30, 3, 6, 6), np.uint8),
+        weights=np.ones(30, np.float32),
+        ratio=2,
+        n_groups=8,
+        strong=Augmentation(flip=0.5),
+        weak=Augmentation(),
+        seed=1,
+    )
+    third_L = torch.full((3,), 1 / 3)
+    config = ConsistencyConfig(momentum=0.5, threshold=0.4)
+    step = PseudoLabelStep(
+        config, prior_L=third_L, answered_L=third_L, aligns=True, label_smoothing=0.0
+    )
+    graph = small_graph(norm=False, dropout=0.0)
+    train(graph, views, replace(CONFIG, batch_size=4), seed=5, precision="fp32", step=step)
+    return step
+
+
+def told(step: PseudoLabelStep) -> str:
+    return " ".join(f"{value:.4f}" for value in [*step.answered_L.tolist(), float(step.overall)])
+
+
+@pytest.mark.slow
+def test_moving_means_of_answers_are_those_of_all_processes(tmp_path: Path):
+    alone = told(taught())
+
+    said = under_torchrun(TAUGHT, str(tmp_path)).splitlines()
+
+    assert [f"0 {alone}", f"1 {alone}"] == sorted(said)
 
 
 def test_alone_every_value_is_its_own_largest_and_mean():

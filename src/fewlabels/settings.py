@@ -7,6 +7,7 @@ of the part with a value for each.
 
 import difflib
 import math
+import re
 import types
 from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass, replace
@@ -107,7 +108,11 @@ def changed(whole: Whole, key: str, text: str) -> Whole:
     config = getattr(whole, part)
     if name in {field.name for field in fields(config)}:
         value = _parsed(key, text, getattr(config, name))
-        return replace(whole, **{part: replace(config, **{name: value})})  # type: ignore[type-var]
+        try:
+            return replace(whole, **{part: replace(config, **{name: value})})  # type: ignore[type-var]
+        except ConfigError as error:
+            # a dataclass knows the usual name of its part, and a recipe may have two of them
+            raise ConfigError(re.sub(rf"^\w+\.{name}\b", key, str(error))) from None
     of_layers = next(f.name for f in fields(config) if _are_layers(getattr(config, f.name)))
     layers = getattr(config, of_layers)
     texts = text.split(",")

@@ -80,7 +80,7 @@ def learn(
         folder=folder,
         how={"seed": seed, "device": device, "precision": precision, "resume": resume},
         measure=watch.measure(measure),
-        time=Time(budget_seconds),
+        time=Time(budget_seconds, device),
         body={},
     )
     if not len(unlabelled):

@@ -18,6 +18,7 @@ from fewlabels.batches import Examples
 from fewlabels.graph import Graph
 from fewlabels.images import Images
 from fewlabels.joined import Pixels
+from fewlabels.processes import shared_mean
 from fewlabels.training import Measure, TaughtStep, TrainingConfig, train
 from fewlabels.training import Step as Step
 from fewlabels.ways import labels as labels_way
@@ -30,16 +31,25 @@ now = time.monotonic
 
 
 class Time:
-    """What is left of a budget. Trainings that were cut off and resumed count whole."""
+    """What is left of a budget. Trainings that were cut off and resumed count whole.
 
-    def __init__(self, budget_seconds: float | None) -> None:
-        self.budget, self.began, self.before = budget_seconds, now(), 0.0
+    device : of the tensors by which several processes agree
+    """
+
+    def __init__(self, budget_seconds: float | None, device: str = "cpu") -> None:
+        self.budget, self.device = budget_seconds, device
+        self.began, self.before = now(), 0.0
 
     def left(self) -> float | None:
-        """Seconds; where they are used up, so few that a training says so."""
+        """Seconds, for all processes alike; where they are used up, so few that a training says so.
+
+        Processes with budgets of their own would not stop together.
+        """
         if self.budget is None:
             return None
-        return max(1e-3, self.budget - self.before - (now() - self.began))
+        seconds = self.budget - self.before - (now() - self.began)
+        (agreed,) = shared_mean(torch.tensor([seconds], device=self.device)).tolist()
+        return max(1e-3, float(agreed))
 
     def part(self, part: float) -> float | None:
         """That part of the budget, in seconds."""
