@@ -68,12 +68,8 @@ def test_a_resumed_training_ends_bit_for_bit_as_one_never_cut_off(
         run(tmp_path, config, examples=Breaking(step, fail), precision=precision)
     assert step == checkpoints.load(tmp_path).step
 
-    # other first weights, and the precision of the checkpoint
-    other = small_graph()
-    other.requires_grad_(True)
-    with torch.no_grad():
-        other.layers["conv"].weight.add_(1)
-    resumed, result = run(tmp_path, config, graph=other, resume=True, precision="auto")
+    # "auto" is the precision of the checkpoint
+    resumed, result = run(tmp_path, config, resume=True, precision="auto")
 
     assert equal(whole, resumed)
     assert precision == result.precision
@@ -223,6 +219,12 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path):
         run(tmp_path, replace(CONFIG, averaging=0.0), resume=True)
 
 
+def brighter_graph():
+    graph = small_graph()
+    graph.layers["conv"].weight.data.add_(1)
+    return graph
+
+
 @pytest.mark.parametrize(
     ("changes", "how", "text"),
     [
@@ -231,6 +233,13 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path):
         ({"optimizer": "sgd"}, {}, "was made with muon as training.optimizer, not sgd"),
         ({}, {"seed": 6}, "was made with 5 as the seed, not 6"),
         ({}, {"examples": MadeExamples(41)}, "was made with 40 as the number of images, not 41"),
+        ({}, {"precision": "bf16"}, "was made with fp32 as the precision, not bf16"),
+        ({}, {"graph": brighter_graph()}, r"began with other first weights .*conv\.weight"),
+        (
+            {},
+            {"made_from": {"photos": "abc"}},
+            "was made with other photos: resume with the images",
+        ),
     ],
 )
 def test_another_training_is_not_resumed(tmp_path: Path, changes, how, text):

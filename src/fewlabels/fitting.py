@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fewlabels import features, heads, recipes, splits
+from fewlabels import features, heads, origins, recipes, splits
 from fewlabels.architectures import ExemplarNetwork
 from fewlabels.devices import resolve
 from fewlabels.errors import ConfigError
@@ -202,6 +202,8 @@ def _learn_from_labels(
     assert recipe.augmentation is not None and recipe.network is not None
     assert not isinstance(recipe.network, ExemplarNetwork)
     start = labels_way.first_layer(pool, recipe.network, recipe.filters, **how)
+    # one that is drawn by the seed has nothing to do with unlabelled images
+    made_from = {} if start is None else {"unlabelled images": origins.of_images(pool.pixels)}
     learned = []
     for number, fold in zip(plan.numbers, plan.folds, strict=True):
         if len(plan.folds) > 1:
@@ -215,6 +217,7 @@ def _learn_from_labels(
             recipe.training,
             recipe.augmentation,
             filters_config=recipe.filters,
+            made_from=made_from,
             folder=None if checkpoints is None else checkpoints / f"fold-{number}",
             **how,
             **trained,

@@ -10,6 +10,7 @@ Shapes: N images of a batch, L classes.
 """
 
 import math
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fewlabels import checkpoints, memory, optimizers, processes, training_loop
+from fewlabels import checkpoints, memory, optimizers, origins, processes, training_loop
 from fewlabels.averaging import Averaged
 from fewlabels.batches import Batch as Batch
 from fewlabels.batches import Examples as Examples
@@ -84,6 +85,7 @@ def train(
     resume: bool = False,
     measure: Measure | None = None,
     step: Step | None = None,
+    made_from: Mapping[str, str] | None = None,
 ) -> Trained:
     """Train a graph in place; it ends with the averaged weights, in evaluation mode.
 
@@ -101,6 +103,8 @@ def train(
         takes a twentieth of it, and after the last step
     step : what a step computes; `cross_entropy(config.label_smoothing)` if None. It calls the
         network that it is given, once, as a Graph
+    made_from : what the examples are made from, by a name in words: digests as `origins` gives
+        them. They are kept in checkpoints, and a training of other ones is not resumed
 
     Raises
     ------
@@ -122,7 +126,10 @@ def train(
         "seed": seed,
         "n_examples": len(examples),
         "precision": precision,
+        "budget_seconds": budget_seconds,
         "config": asdict(config),
+        "made_from": dict(made_from or {}),
+        "first_weights": origins.of_weights(graph),
     }
     with ExitStack() as around:
         around.enter_context(torch.random.fork_rng(_devices(fabric.device)))
