@@ -28,7 +28,8 @@ def fold_scores(outcome: Outcome, number: int, class_names: Sequence[str]) -> di
     scores: dict[str, Any] = {}
     if outcome.scores:
         scores |= outcome.scores[number].as_dict(class_names)
-        scores |= {"accuracy_clean": outcome.clean[number], "n_leaked": outcome.n_leaked}
+        clean = outcome.clean[number] if outcome.clean else None
+        scores |= {"accuracy_clean": clean, "n_leaked": outcome.n_leaked}
     if outcome.validation:
         scores["accuracy_validation"] = outcome.validation[number]
     return scores
@@ -37,7 +38,8 @@ def fold_scores(outcome: Outcome, number: int, class_names: Sequence[str]) -> di
 def mean_scores(outcome: Outcome, plan: splits.Plan, class_names: Sequence[str]) -> dict[str, Any]:
     """Means over folds, and each fold; the confusion matrix adds the folds up."""
     accuracy, deviation = mean_and_deviation([one.accuracy for one in outcome.scores])
-    clean, clean_deviation = mean_and_deviation(outcome.clean)
+    left_out = not outcome.clean
+    clean, clean_deviation = (None, None) if left_out else mean_and_deviation(outcome.clean)
     per_class = np.array([one.accuracy_per_class for one in outcome.scores], float).mean(0)
     folds = [
         {"fold": number, "n_labelled": len(plan.folds[place])}
