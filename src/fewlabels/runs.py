@@ -35,7 +35,7 @@ CONFIG = "config.toml"
 OURS = frozenset(
     f"{CONFIG} graph.json weights.safetensors head.safetensors mistakes.safetensors "
     "metrics.jsonl scores.json report.html trace.svg trace.json".split()
-) | {unfinished.CHECKPOINTS, unfinished.MARKER}
+) | {unfinished.CHECKPOINTS, unfinished.ASIDE, unfinished.MARKER}
 
 
 @contextmanager
@@ -47,7 +47,7 @@ def claim(out: str | Path, overwrite: bool = False, resume: bool = False) -> Ite
     Parameters
     ----------
     overwrite : replace `out` where it holds a run; anything else is never replaced. Without
-        `resume`, the checkpoints of an unfinished run are dropped too
+        `resume`, the checkpoints of an unfinished run are dropped too, once there are new ones
     resume : keep the checkpoints of an unfinished run; all else is made anew
 
     Raises CheckpointError where `out` holds another run, or an unfinished one that is not resumed,
@@ -70,11 +70,13 @@ def claim(out: str | Path, overwrite: bool = False, resume: bool = False) -> Ite
                 if final.exists():
                     final.rename(replaced)
                 working.rename(final)
+                shutil.rmtree(final / unfinished.ASIDE, ignore_errors=True)
                 (final / unfinished.MARKER).unlink()
         finally:
             if replaced.exists() and not final.exists():
                 replaced.rename(final)
             shutil.rmtree(replaced, ignore_errors=True)
+            unfinished.settle(working)
             if not unfinished.has_checkpoints(working):
                 shutil.rmtree(working, ignore_errors=True)
 

@@ -2,6 +2,8 @@
 
     RUN.unfinished/.running       who holds a lock on it is writing the run
     RUN.unfinished/checkpoints/   a folder for each training; they outlive a kill
+    RUN.unfinished/checkpoints.before/   those of the run that --overwrite replaces, until the new
+                                  one has its own: a mistake in a setting must not lose them
     RUN.unfinished/...            the other files, made anew when the run is resumed
 
 So what stands under a run's own name is always whole, and a run that was killed is in plain sight.
@@ -16,7 +18,7 @@ from pathlib import Path
 from fewlabels.errors import CheckpointError, ConfigError
 from fewlabels.progress import say
 
-CHECKPOINTS = "checkpoints"
+CHECKPOINTS, ASIDE = "checkpoints", "checkpoints.before"
 MARKER = ".running"
 
 
@@ -60,8 +62,11 @@ def _lock(descriptor: int) -> bool:
 def clear(folder: Path, *, overwrite: bool, resume: bool) -> None:
     """Make room in `folder`, which is held, for a run: all but what a resumed one goes on from.
 
+    Checkpoints that are not gone on from are only set aside, see `settle`.
+
     Raises CheckpointError where checkpoints would be lost.
     """
+    settle(folder)
     if has_checkpoints(folder) and not (overwrite or resume):
         raise CheckpointError(
             f"{folder} holds a run that was cut off: go on with --resume, or start anew with "
@@ -72,10 +77,25 @@ def clear(folder: Path, *, overwrite: bool, resume: bool) -> None:
     for entry in folder.iterdir():
         if entry.name == MARKER or (resume and entry.name == CHECKPOINTS):
             continue
+        if entry.name == CHECKPOINTS and has_checkpoints(folder):
+            entry.rename(folder / ASIDE)
+            continue
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
         else:
             entry.unlink()
+
+
+def settle(folder: Path) -> None:
+    """Where a run did not end: the checkpoints of its own, else those set aside, are those kept."""
+    aside = folder / ASIDE
+    if not aside.is_dir():
+        return
+    if has_checkpoints(folder):
+        shutil.rmtree(aside)
+    else:
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+        aside.rename(folder / CHECKPOINTS)
 
 
 def check_ours(folder: Path) -> None:
