@@ -1,5 +1,6 @@
 """A training that was cut off and resumed ends as one that never was."""
 
+import json
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import torch
 
 from fewlabels import checkpoints
 from fewlabels.errors import CheckpointError, ConfigError
-from fewlabels.progress import watching
+from fewlabels.progress import Clock, watching
 from fewlabels.runs import Diary
 from fewlabels.training import TrainingConfig, train
 from small_training import MadeExamples, small_graph
@@ -169,6 +170,24 @@ def test_seconds_add_up_and_all_epochs_are_noted(tmp_path: Path):
     assert result.seconds > before
     assert [1, 2, 3, 4] == [record["epoch"] for record in result.history]
     assert 5 == len((tmp_path / "metrics.jsonl").read_text().splitlines())  # and the stage's own
+
+
+def test_the_seconds_of_a_stage_hold_those_before_the_break(tmp_path: Path, monkeypatch):
+    with pytest.raises(CutOffError):
+        run(tmp_path, examples=Breaking(12, fail))
+    found = checkpoints.load(tmp_path)
+    checkpoints.save(replace(found, seconds=1000.0), tmp_path)
+    clock, diary = Clock(), Diary(tmp_path / "metrics.jsonl")
+
+    with watching(clock), watching(diary):
+        run(tmp_path, resume=True)
+        first = clock.seconds["training"]
+        run(tmp_path, resume=True)  # a fold that is through counts too
+
+    assert 1000 < first < 1060
+    assert 2 * first <= clock.seconds["training"] < 2 * first + 60
+    last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
+    assert "count" in last and last["seconds"] >= 1000
 
 
 def test_a_budget_of_time_goes_on_where_it_was(tmp_path: Path, monkeypatch):

@@ -12,7 +12,11 @@ from fewlabels.recipes import Recipe
 
 
 def facts(recipe: Recipe, plan: splits.Plan, seed: int, clock: Clock) -> dict[str, Any]:
-    """What stands beside every score; the memory is the highest resident set so far."""
+    """What stands beside every score; the memory is the highest resident set so far.
+
+    The seconds of a training hold those before it was resumed, up to its last checkpoint; what else
+    an interrupted process did is done, and counted, once more.
+    """
     return {
         "protocol": plan.protocol,
         "recipe": recipe.name,

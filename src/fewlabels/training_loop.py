@@ -100,7 +100,7 @@ class Loop:
         total, unit = (100, "%") if self.budget else (self.total, "steps")
         with (
             noticed() as asked,
-            stage(STAGE, total, unit) as advance,
+            stage(STAGE, total, unit, self.before) as advance,
             closing(self._batches()) as coming,
         ):
             for record in self.history:
