@@ -64,6 +64,7 @@ def test_a_trained_recipe_is_fitted_evaluated_asked_and_reported(
     traced = answer(capsys, "trace", run)
 
     assert RUN_FILES <= {path.name for path in run.iterdir()}
+    assert not (run / "checkpoints").exists()
     assert (scores["confusion"], scores["accuracy"]) == (again["confusion"], again["accuracy"])
     assert 20 == len(told["predictions"])
     assert "data:image/png" in Path(page["report"]).read_text()

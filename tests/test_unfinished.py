@@ -49,11 +49,25 @@ def test_a_resumed_run_goes_on_from_the_checkpoints_alone(tmp_path: Path):
         runs.write_toml(folder / "config.toml", {})
 
     assert ["run"] == names(tmp_path)
-    assert ["checkpoints", "config.toml"] == names(tmp_path / "run")
+    assert ["config.toml"] == names(tmp_path / "run")
     with pytest.raises(CheckpointError, match="holds another run: give another --out"):
         finished(tmp_path / "run", resume=True)
-    finished(tmp_path / "run", overwrite=True)  # a run with checkpoints is a run
+    finished(tmp_path / "run", overwrite=True)
     assert ["config.toml"] == names(tmp_path / "run")
+
+
+def test_a_complete_run_has_no_checkpoints_but_its_curves(tmp_path: Path):
+    with runs.claim(tmp_path / "run") as folder:
+        for fold in ("fold-0", "clean/fold-0"):
+            (folder / "checkpoints" / fold / "tensorboard").mkdir(parents=True)
+            (folder / "checkpoints" / fold / "training.safetensors").write_text("step 7")
+            (folder / "checkpoints" / fold / "tensorboard" / "events").write_text(fold)
+        runs.write_toml(folder / "config.toml", {})
+
+    assert ["config.toml", "tensorboard"] == names(tmp_path / "run")
+    for fold in ("fold-0", "clean/fold-0"):
+        assert fold == (tmp_path / "run" / "tensorboard" / fold / "events").read_text()
+    finished(tmp_path / "run", overwrite=True)  # a run with curves is a run
 
 
 def test_overwrite_starts_anew(tmp_path: Path):
@@ -105,7 +119,7 @@ def test_a_finished_run_stays_until_the_resumed_one_replaces_it(tmp_path: Path):
 
     assert ["run"] == names(tmp_path)
     assert "new" == runs.read_config(tmp_path / "run")["run"]["content"]
-    assert ["checkpoints", "config.toml"] == names(tmp_path / "run")
+    assert ["config.toml"] == names(tmp_path / "run")
 
 
 def test_with_nothing_to_resume_a_run_starts_from_the_beginning(tmp_path: Path):
@@ -169,7 +183,7 @@ def test_two_processes_never_write_one_run(tmp_path: Path):
         process.stdin.close()
         assert 0 == process.wait()
 
-    assert ["checkpoints", "config.toml"] == names(tmp_path / "run")
+    assert ["config.toml"] == names(tmp_path / "run")
 
 
 @pytest.mark.parametrize("how", [{}, {"overwrite": True}, {"resume": True}])

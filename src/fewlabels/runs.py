@@ -5,11 +5,11 @@
     metrics.jsonl        a line per epoch and per stage
     scores.json, report.html
     trace.svg, trace.json   where `fewlabels trace` was asked
-    checkpoints/         where its trainings stood last
+    tensorboard/         curves of its trainings, where asked
 
 The folder is made as `RUN.unfinished` and renamed when it is complete, so a run that is interrupted
-or fails leaves what was there as it was. Where a training has left a checkpoint, so does the
-unfinished folder, for `--resume`.
+or fails leaves what was there as it was. Where a training has left a checkpoint, the unfinished
+folder stays, with `checkpoints/` in it, for `--resume`; a complete run has none.
 """
 
 import json
@@ -35,7 +35,7 @@ CONFIG = "config.toml"
 OURS = frozenset(
     f"{CONFIG} graph.json weights.safetensors head.safetensors mistakes.safetensors "
     "metrics.jsonl scores.json report.html trace.svg trace.json".split()
-) | {unfinished.CHECKPOINTS, unfinished.ASIDE, unfinished.MARKER}
+) | {unfinished.CHECKPOINTS, unfinished.ASIDE, unfinished.MARKER, unfinished.CURVES}
 
 
 @contextmanager
@@ -70,8 +70,7 @@ def claim(out: str | Path, overwrite: bool = False, resume: bool = False) -> Ite
                 if final.exists():
                     final.rename(replaced)
                 working.rename(final)
-                shutil.rmtree(final / unfinished.ASIDE, ignore_errors=True)
-                (final / unfinished.MARKER).unlink()
+                unfinished.tidy(final)
         finally:
             if replaced.exists() and not final.exists():
                 replaced.rename(final)

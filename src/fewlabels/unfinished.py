@@ -20,6 +20,7 @@ from fewlabels.progress import say
 
 CHECKPOINTS, ASIDE = "checkpoints", "checkpoints.before"
 MARKER = ".running"
+CURVES = "tensorboard"  # a training writes them beside its checkpoints; a finished run has them
 
 
 def place_of(run: Path) -> Path:
@@ -96,6 +97,20 @@ def settle(folder: Path) -> None:
     else:
         shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
         aside.rename(folder / CHECKPOINTS)
+
+
+def tidy(run: Path) -> None:
+    """Take out of a run that is complete what only an unfinished one needs.
+
+    TensorBoard's curves of a training in `checkpoints/fold-0` move to `tensorboard/fold-0`.
+    """
+    for curves in sorted((run / CHECKPOINTS).glob(f"**/{CURVES}")):
+        place = run / CURVES / curves.parent.relative_to(run / CHECKPOINTS)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        curves.rename(place)
+    for folder in (CHECKPOINTS, ASIDE):
+        shutil.rmtree(run / folder, ignore_errors=True)
+    (run / MARKER).unlink()
 
 
 def check_ours(folder: Path) -> None:
