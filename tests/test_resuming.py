@@ -81,6 +81,20 @@ def test_a_resumed_training_ends_bit_for_bit_as_one_never_cut_off(
     assert timeless[0] == timeless[1]
 
 
+@pytest.mark.parametrize("step", [3, 12, 24])
+def test_a_training_of_least_steps_is_resumed_bit_for_bit(tmp_path: Path, step: int):
+    config = replace(CONFIG, epochs=2, least_steps=23)  # 5 epochs, in records of 3 and 2
+    whole, expected = run(None, config)
+    with pytest.raises(CutOffError):
+        run(tmp_path, config, examples=Breaking(step, fail))
+
+    resumed, result = run(tmp_path, config, resume=True)
+
+    assert equal(whole, resumed)
+    losses = [[record["loss"] for record in one.history] for one in (expected, result)]
+    assert losses[0] == losses[1] and 2 == len(losses[0])
+
+
 def test_checkpoints_of_long_ago_are_good_too(tmp_path: Path):
     whole, _ = run(None)
     rare = replace(CONFIG, checkpoint_minutes=1000)
@@ -249,6 +263,7 @@ def brighter_graph():
     [
         ({"batch_size": 4}, {}, "was made with 8 as training.batch_size, not 4: give the same"),
         ({"epochs": 9}, {}, "was made with 4 as training.epochs, not 9: give the same"),
+        ({"least_steps": 99}, {}, "was made with 0 as training.least_steps, not 99"),
         ({"optimizer": "sgd"}, {}, "was made with muon as training.optimizer, not sgd"),
         ({}, {"seed": 6}, "was made with 5 as the seed, not 6"),
         ({}, {"examples": MadeExamples(41)}, "was made with 40 as the number of images, not 41"),

@@ -29,7 +29,12 @@ from fewlabels.graph_files import write_whole
 
 FILE = "training.safetensors"
 FORMAT = 2
-FIXED = ("optimizer", "batch_size", "epochs")  # settings without which the steps are others
+FIXED = (
+    "optimizer",
+    "batch_size",
+    "epochs",
+    "least_steps",
+)  # settings without which the steps are others
 ANEW = "start anew with --overwrite"
 
 

@@ -30,6 +30,7 @@ from fewlabels.precision import choose
 from fewlabels.progress import say, watching
 from fewlabels.tracking import Board
 from fewlabels.training_config import TrainingConfig as TrainingConfig
+from fewlabels.training_config import n_epochs
 from fewlabels.training_loop import Loop
 from fewlabels.training_loop import Measure as Measure
 from fewlabels.training_loop import Step as Step
@@ -39,9 +40,9 @@ from fewlabels.training_loop import Step as Step
 class Trained:
     """What a training was; the weights are in the graph.
 
-    history : a record per epoch: "epoch", "step", "seconds" since the start, "learning_rate" of
-        the convolutions, "loss" and the other facts of the steps (means over the epoch), and what
-        `measure` gave
+    history : a record per epoch, or per several where `training.least_steps` makes them many:
+        "epoch", "step", "seconds" since the start, "learning_rate" of the convolutions, "loss" and
+        the other facts of the steps since the last record (means), and what `measure` gave
     seconds : of the whole training, those before a resume included
     precision : "fp32" or "bf16"
     """
@@ -99,8 +100,8 @@ def train(
     folder : for checkpoints (and TensorBoard), of this training alone; None for none
     resume : go on from the checkpoint in `folder`; from the start where there is none
     measure : called with the averaged graph, in evaluation mode, without gradients and in the
-        training's precision, after each epoch; under a budget of time after fewer, so that it
-        takes a twentieth of it, and after the last step
+        training's precision, for each record of the history; under a budget of time for fewer, so
+        that it takes a twentieth of it, and after the last step
     step : what a step computes; `cross_entropy(config.label_smoothing)` if None. It calls the
         network that it is given, once, as a Graph
     made_from : what the examples are made from, by a name in words: digests as `origins` gives
@@ -121,6 +122,8 @@ def train(
     precision = choose(precision, device)
     fabric = processes.join(device, precision)
     size = _batch_size(len(examples), config, fabric.world_size)
+    if budget_seconds is None:
+        _say_more_epochs(len(examples) // size, config)
     made_by = {
         "graph": fingerprint(graph),
         "seed": seed,
@@ -214,6 +217,15 @@ def _batch_size(n_examples: int, config: TrainingConfig, n_processes: int) -> in
             "every step takes all of them"
         )
     return size
+
+
+def _say_more_epochs(per_epoch: int, config: TrainingConfig) -> None:
+    steps, epochs = per_epoch * config.epochs, n_epochs(config, per_epoch)
+    if epochs > config.epochs:
+        say(
+            f"{config.epochs} epochs are {steps} steps, and training.least_steps is "
+            f"{config.least_steps}: training for {epochs} epochs"
+        )
 
 
 def _devices(device: torch.device) -> list[torch.device]:

@@ -19,7 +19,7 @@ from fewlabels.errors import ConfigError
 from fewlabels.graph import Graph
 from fewlabels.interrupts import noticed
 from fewlabels.progress import note, stage, stand
-from fewlabels.training_config import TrainingConfig, rate_factor
+from fewlabels.training_config import TrainingConfig, n_epochs, rate_factor
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -71,7 +71,13 @@ class Loop:
 
     def __post_init__(self) -> None:
         self.per_epoch = len(self.examples) // self.size
-        self.total = None if self.budget else self.per_epoch * self.config.epochs
+        # where few images make short epochs, a record and a measurement are for several of them
+        self.per_record = self.per_epoch
+        self.total = None
+        if not self.budget:
+            epochs = n_epochs(self.config, self.per_epoch)
+            self.per_record *= math.ceil(epochs / self.config.epochs)
+            self.total = epochs * self.per_epoch
         self.network = self.fabric.setup_module(self.graph)
         self.saved_at = now()
 
@@ -205,8 +211,8 @@ class Loop:
             )
         if done and not checkpoints.all_finite(self.graph):
             raise self._diverged("a weight is not finite")
-        if done or self.step % self.per_epoch == 0:
-            self._close_epoch(elapsed, done)
+        if done or self.step % self.per_record == 0:
+            self._close_record(elapsed, done)
         if done or stop or now() - self.saved_at >= 60 * self.config.checkpoint_minutes:
             self._save(elapsed)
         if stop:
@@ -218,7 +224,7 @@ class Loop:
             saved = f"step {self.saved_step} is saved: go on with --resume"
         raise KeyboardInterrupt(f"the training stopped after step {self.step}, {saved}")
 
-    def _close_epoch(self, elapsed: float, done: bool) -> None:
+    def _close_record(self, elapsed: float, done: bool) -> None:
         names = list(self.sums)
         means = processes.mean(self.fabric, [self.sums[name] / self.n_summed for name in names])
         record = {
