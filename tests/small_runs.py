@@ -15,6 +15,7 @@ SMALL = {
     "labels": {
         "network.widths": "4,6",
         "training.batch_size": "10",
+        "training.least_steps": "0",
         "training.checkpoint_minutes": "1e-9",
     },
     "consistency": {
@@ -33,6 +34,7 @@ SMALL = {
         "filters.iterations": "2",
         "network.width": "6",
         "training.batch_size": "10",
+        "training.least_steps": "0",
     },
     "surrogate": {
         "surrogates.n_classes": "10",

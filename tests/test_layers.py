@@ -22,6 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "kmeans",
         "solving",
         "copies",
+        "origins",
     ),
     (
         "sources/",
@@ -34,7 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "heads",
         "features",
-        "training training_loop training_config batches processes "
+        "training training_loop training_steps training_config batches processes "
         "optimizers averaging checkpoints tracking",
         "architectures",
     ),

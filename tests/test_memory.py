@@ -1,3 +1,4 @@
+import ctypes
 import os
 import resource
 import subprocess
@@ -9,42 +10,69 @@ import torch
 
 from fewlabels import memory
 
-SIZE = 48 * 2**20  # bytes, more than glibc ever keeps by itself
+MIB = 2**20
+SIZES = (3, 17, 48, 5, 48, 20)  # MiB, of what a step makes; glibc maps 48 MiB by themselves
 PAGE = resource.getpagesize()
 
 
-def pages_fetched(times: int) -> int:
-    """How many pages the system hands out while memory of SIZE is used and freed so often."""
+def pages_fetched(n_steps: int) -> int:
+    """How many pages the system hands out while steps make, and free, the same tensors."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(times):
-        torch.ones(SIZE, dtype=torch.uint8)
+    for _ in range(n_steps):
+        _ = [torch.ones(size * MIB, dtype=torch.uint8) for size in SIZES]
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 
-def freed_memory_is_used_again_inside_the_block_alone() -> None:
-    with memory.kept():
-        pages_fetched(1)
-        inside = pages_fetched(4)
-    outside = pages_fetched(4)
+class Allocated(ctypes.Structure):
+    """What glibc tells of its memory; `hblks` are pieces mapped each by itself."""
 
-    assert 4 * inside < outside
+    NAMES = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
+    _fields_ = tuple((name, ctypes.c_int) for name in NAMES.split())
+
+
+def n_mapped() -> int:
+    library = ctypes.CDLL(None)
+    library.mallinfo.restype = Allocated
+    return library.mallinfo().hblks
+
+
+def after_some_steps_alike_the_next_fetch_nothing() -> None:
+    outside = pages_fetched(4)
+    with memory.kept():
+        pages_fetched(12)
+        inside = pages_fetched(4)
+
+    assert 20 * inside < outside
 
 
 def memory_goes_back_to_the_system_at_the_end() -> None:
     with memory.kept():
-        pages_fetched(1)
+        pages_fetched(2)
         held = resident()
-    assert resident() < held - SIZE / 2
+    assert resident() < held - 96 * MIB
+
+
+def afterwards_large_pieces_are_mapped_and_given_back_again() -> None:
+    with memory.kept():
+        before = n_mapped()
+        inside = torch.ones(48 * MIB, dtype=torch.uint8)
+        assert before == n_mapped()
+    del inside
+    free = resident()
+    piece = torch.ones(48 * MIB, dtype=torch.uint8)
+
+    assert (before + 1, True) == (n_mapped(), resident() > free + 40 * MIB)
+    del piece
+    assert (before, True) == (n_mapped(), resident() < free + 8 * MIB)
 
 
 @pytest.mark.skipif(memory._glibc() is None, reason="only glibc can be told to keep memory")
 @pytest.mark.parametrize(
     "fact",
     [
-        # not in the default run: on one machine it held in some processes and in others not, so
-        # that what `kept` promises is to be looked into
-        pytest.param(freed_memory_is_used_again_inside_the_block_alone, marks=pytest.mark.slow),
+        after_some_steps_alike_the_next_fetch_nothing,
         memory_goes_back_to_the_system_at_the_end,
+        afterwards_large_pieces_are_mapped_and_given_back_again,
     ],
 )
 def test_in_a_process_of_its_own(fact):

@@ -1,4 +1,6 @@
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,9 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fewlabels import fitting, recipes, splits
-from fewlabels.errors import DataError
+from fewlabels import fitting, protocol, recipes, scores_file, splits
+from fewlabels.errors import ConfigError, DataError
 from fewlabels.images import Images, ImageSet
+from fewlabels.progress import watching
 from fewlabels.protocol import (
     calibration_error,
     evaluate,
@@ -17,7 +20,8 @@ from fewlabels.protocol import (
     score,
     shared,
 )
-from small_runs import FAST
+from fewlabels.runs import Diary
+from small_runs import FAST, SMALL
 
 # maps of these small images have a few places only: coarser cells, and grids that stay
 RECIPE = recipes.named(
@@ -163,3 +167,86 @@ def recorded_pools(monkeypatch) -> list[int]:
 def not_copied(image_set: ImageSet) -> np.ndarray:
     _, copies = shared(image_set.test, image_set.unlabeled)
     return np.flatnonzero(~copies)
+
+
+def listening() -> tuple[list[str], "Diary"]:
+    said: list[str] = []
+
+    class Listener(Diary):
+        def said(self, message):
+            said.append(message)
+
+    return said, Listener(Path(os.devnull))
+
+
+def test_where_too_little_is_left_without_copies_it_is_said_first_and_left_out(
+    tiny_set: ImageSet, monkeypatch
+):
+    # as many surrogate classes as images: without the 5 copies there are too few
+    config = SMALL["surrogate"] | {"surrogates.n_classes": "200", "surrogates.n_each": "1"}
+    recipe = recipes.named("surrogate", config | {"training.epochs": "1"})
+    said, listener = listening()
+    fitted: list[int] = []
+    fit_folds = protocol.fit_folds
+
+    def watched(*arguments, **how):
+        fitted.append(len(said))
+        return fit_folds(*arguments, **how)
+
+    monkeypatch.setattr(protocol, "fit_folds", watched)
+
+    with watching(listener):
+        outcome = score(tiny_set, recipe, splits.plan(tiny_set), precision="fp32")
+
+    assert "is left out: 200 surrogate classes need as many images, and 195 are left" in said[1]
+    assert [2] == fitted  # once, with the reason said before
+    assert (1, (), 5) == (len(outcome.scores), outcome.clean, outcome.n_leaked)
+    scores = scores_file.fold_scores(outcome, 0, tiny_set.class_names)
+    assert (None, 5) == (scores["accuracy_clean"], scores["n_leaked"])
+    mean = scores_file.mean_scores(outcome, splits.plan(tiny_set), tiny_set.class_names)
+    assert (None, None) == (mean["accuracy_clean"], mean["accuracy_clean_std"])
+
+
+def test_a_second_training_that_fails_does_not_take_the_first_with_it(
+    tiny_set: ImageSet, monkeypatch
+):
+    said, listener = listening()
+    fit_folds = protocol.fit_folds
+
+    def once(*arguments, pool, **how):
+        if len(pool) < 200:
+            raise ConfigError("the training diverged")
+        return fit_folds(*arguments, pool=pool, **how)
+
+    monkeypatch.setattr(protocol, "fit_folds", once)
+
+    with watching(listener):
+        outcome = score(tiny_set, RECIPE, splits.plan(tiny_set))
+
+    assert (1, ()) == (len(outcome.scores), outcome.clean)
+    assert "without copies of test images is left out: the training diverged" in said[-1]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings", "text"),
+    [
+        ("kmeans-1", {"filters.n_filters": "801"}, "801 filters need as many patches, and 200 im"),
+        ("surrogate", {"surrogates.n_classes": "201"}, "201 surrogate classes need as many"),
+    ],
+)
+def test_too_few_images_are_known_before_learning(tiny_set: ImageSet, recipe, settings, text):
+    plan, pool = splits.plan(tiny_set), splits.pool(tiny_set)
+    small = {"filters.patches_per_image": "4"} if recipe == "kmeans-1" else {}
+    one_fewer = {name: str(int(value) - 1) for name, value in settings.items()}
+
+    fitting.check_enough(tiny_set, recipes.named(recipe, small | one_fewer), plan, pool)
+    with pytest.raises(DataError, match=text):
+        fitting.check_enough(tiny_set, recipes.named(recipe, small | settings), plan, pool)
+
+
+def test_a_fold_of_one_class_is_too_few(tiny_set: ImageSet):
+    twos = np.flatnonzero(tiny_set.train.labels == 2)
+    single = splits.Plan(protocol="mine", numbers=(3,), folds=(twos,))
+
+    with pytest.raises(DataError, match="images of fold 3 are of fewer than 2 classes"):
+        fitting.check_enough(tiny_set, RECIPE, single, splits.pool(tiny_set))

@@ -11,6 +11,7 @@ from fewlabels import recipes
 from fewlabels.errors import ConfigError
 from fewlabels.heads import HeadConfig
 from fewlabels.recipes import Recipe
+from fewlabels.training_config import n_epochs
 from fewlabels.ways.filters import FiltersConfig, LayerConfig
 
 NAMES = sorted(recipes.RECIPES)
@@ -225,3 +226,21 @@ def test_a_misspelt_recipe_is_answered_with_the_nearest():
 )
 def test_a_value_that_does_not_fit_is_refused_in_one_line(key: str, text: str, expected: str):
     assert expected in refusal("kmeans-1", {key: text})
+
+
+@pytest.mark.parametrize(
+    ("recipe", "n_labels", "steps"),
+    [
+        # held out, up to 8 and a twentieth of a class: 0 of 100 labels, 50 of 1,000, 80 of 4,000
+        ("labels", 100, 300),
+        ("labels", 950, 300),
+        ("labels", 3920, 600),
+        ("report-2", 100, 300),
+        ("report-3", 3920, 1830),
+    ],
+)
+def test_few_labels_take_some_hundred_steps_and_many_the_epochs(recipe, n_labels, steps):
+    training = recipes.named(recipe).training
+    per_epoch = n_labels // min(training.batch_size, n_labels)
+
+    assert steps == per_epoch * n_epochs(training, per_epoch)

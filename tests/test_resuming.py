@@ -1,5 +1,6 @@
 """A training that was cut off and resumed ends as one that never was."""
 
+import json
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import torch
 
 from fewlabels import checkpoints
 from fewlabels.errors import CheckpointError, ConfigError
-from fewlabels.progress import watching
+from fewlabels.progress import Clock, watching
 from fewlabels.runs import Diary
 from fewlabels.training import TrainingConfig, train
 from small_training import MadeExamples, small_graph
@@ -68,12 +69,8 @@ def test_a_resumed_training_ends_bit_for_bit_as_one_never_cut_off(
         run(tmp_path, config, examples=Breaking(step, fail), precision=precision)
     assert step == checkpoints.load(tmp_path).step
 
-    # other first weights, and the precision of the checkpoint
-    other = small_graph()
-    other.requires_grad_(True)
-    with torch.no_grad():
-        other.layers["conv"].weight.add_(1)
-    resumed, result = run(tmp_path, config, graph=other, resume=True, precision="auto")
+    # "auto" is the precision of the checkpoint
+    resumed, result = run(tmp_path, config, resume=True, precision="auto")
 
     assert equal(whole, resumed)
     assert precision == result.precision
@@ -82,6 +79,20 @@ def test_a_resumed_training_ends_bit_for_bit_as_one_never_cut_off(
         for one in (expected, result)
     ]
     assert timeless[0] == timeless[1]
+
+
+@pytest.mark.parametrize("step", [3, 12, 24])
+def test_a_training_of_least_steps_is_resumed_bit_for_bit(tmp_path: Path, step: int):
+    config = replace(CONFIG, epochs=2, least_steps=23)  # 5 epochs, in records of 3 and 2
+    whole, expected = run(None, config)
+    with pytest.raises(CutOffError):
+        run(tmp_path, config, examples=Breaking(step, fail))
+
+    resumed, result = run(tmp_path, config, resume=True)
+
+    assert equal(whole, resumed)
+    losses = [[record["loss"] for record in one.history] for one in (expected, result)]
+    assert losses[0] == losses[1] and 2 == len(losses[0])
 
 
 def test_checkpoints_of_long_ago_are_good_too(tmp_path: Path):
@@ -175,6 +186,24 @@ def test_seconds_add_up_and_all_epochs_are_noted(tmp_path: Path):
     assert 5 == len((tmp_path / "metrics.jsonl").read_text().splitlines())  # and the stage's own
 
 
+def test_the_seconds_of_a_stage_hold_those_before_the_break(tmp_path: Path, monkeypatch):
+    with pytest.raises(CutOffError):
+        run(tmp_path, examples=Breaking(12, fail))
+    found = checkpoints.load(tmp_path)
+    checkpoints.save(replace(found, seconds=1000.0), tmp_path)
+    clock, diary = Clock(), Diary(tmp_path / "metrics.jsonl")
+
+    with watching(clock), watching(diary):
+        run(tmp_path, resume=True)
+        first = clock.seconds["training"]
+        run(tmp_path, resume=True)  # a fold that is through counts too
+
+    assert 1000 < first < 1060
+    assert 2 * first <= clock.seconds["training"] < 2 * first + 60
+    last = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])
+    assert "count" in last and last["seconds"] >= 1000
+
+
 def test_a_budget_of_time_goes_on_where_it_was(tmp_path: Path, monkeypatch):
     passed = [0.0]
     monkeypatch.setattr("fewlabels.training_loop.now", lambda: passed[0])
@@ -223,14 +252,28 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path: Path):
         run(tmp_path, replace(CONFIG, averaging=0.0), resume=True)
 
 
+def brighter_graph():
+    graph = small_graph()
+    graph.layers["conv"].weight.data.add_(1)
+    return graph
+
+
 @pytest.mark.parametrize(
     ("changes", "how", "text"),
     [
         ({"batch_size": 4}, {}, "was made with 8 as training.batch_size, not 4: give the same"),
         ({"epochs": 9}, {}, "was made with 4 as training.epochs, not 9: give the same"),
+        ({"least_steps": 99}, {}, "was made with 0 as training.least_steps, not 99"),
         ({"optimizer": "sgd"}, {}, "was made with muon as training.optimizer, not sgd"),
         ({}, {"seed": 6}, "was made with 5 as the seed, not 6"),
         ({}, {"examples": MadeExamples(41)}, "was made with 40 as the number of images, not 41"),
+        ({}, {"precision": "bf16"}, "was made with fp32 as the precision, not bf16"),
+        ({}, {"graph": brighter_graph()}, r"began with other first weights .*conv\.weight"),
+        (
+            {},
+            {"made_from": {"photos": "abc"}},
+            "was made with other photos: resume with the images",
+        ),
     ],
 )
 def test_another_training_is_not_resumed(tmp_path: Path, changes, how, text):

@@ -237,6 +237,42 @@ def test_fewer_images_than_a_batch_are_one_batch():
         trained(settings(epochs=1), examples=MadeExamples(0))
 
 
+@pytest.mark.parametrize(
+    ("least", "epochs", "per_record"),
+    [
+        # 40 images in batches of 8 are 5 steps: 3 epochs are 15 steps
+        (0, 3, 1),
+        (15, 3, 1),
+        (16, 4, 2),
+        (33, 7, 3),
+    ],
+)
+def test_few_images_are_seen_more_often(least: int, epochs: int, per_record: int):
+    said, watcher = [], Diary(Path(os.devnull))
+    watcher.said = said.append
+
+    config = settings(epochs=3, least_steps=least, warmup=0.0)
+    with watching(watcher):
+        _, result = trained(config, measure=lambda graph: {"asked": 1.0})
+
+    assert 5 * epochs == result.steps
+    expected = [*range(per_record, epochs, per_record), epochs]
+    assert expected == [record["epoch"] for record in result.history]
+    assert all("asked" in record for record in result.history)
+    # the rate falls to 0 over all steps, wherever the records are
+    rates = [record["learning_rate"] for record in result.history]
+    steps = [record["step"] for record in result.history]
+    assert [0.1 * (1 - (step - 0.5) / (5 * epochs)) for step in steps] == pytest.approx(rates)
+    text = "3 epochs are 15 steps, and training.least_steps is {}: training for {} epochs"
+    assert ([text.format(least, epochs)] if epochs > 3 else []) == said
+
+
+def test_a_budget_of_time_knows_no_least_steps(seconds):
+    _, result = trained(settings(least_steps=500), examples=Slow(seconds), budget_seconds=20.0)
+
+    assert (20, [1, 2, 3, 4]) == (result.steps, [record["epoch"] for record in result.history])
+
+
 class Poisoned(MadeExamples):
     """From a call on, the images are infinite, or far too bright."""
 

@@ -64,6 +64,7 @@ def test_a_trained_recipe_is_fitted_evaluated_asked_and_reported(
     traced = answer(capsys, "trace", run)
 
     assert RUN_FILES <= {path.name for path in run.iterdir()}
+    assert not (run / "checkpoints").exists()
     assert (scores["confusion"], scores["accuracy"]) == (again["confusion"], again["accuracy"])
     assert 20 == len(told["predictions"])
     assert "data:image/png" in Path(page["report"]).read_text()
@@ -235,6 +236,28 @@ def test_a_run_killed_half_way_is_resumed_bit_for_bit(tiny_folder: Path, tmp_pat
     heads = [Model.load(run).head.temperature for run in (whole, cut)]
     assert heads[0] == heads[1]
     assert "going on from step 5" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("source", "setting", "message"),
+    [
+        ("absent", "training.epochs=4", "absent"),
+        (None, "training.epochs=much", "training.epochs"),
+        (None, "network.first_size=17", "use larger images"),
+    ],
+)
+def test_a_mistake_beside_overwrite_does_not_lose_the_checkpoints(
+    source, setting, message, tiny_folder: Path, tmp_path: Path, capsys
+):
+    place = tmp_path / "run.unfinished" / "checkpoints" / "fold-0" / "training.safetensors"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"step 7")
+    (tmp_path / "run.unfinished" / ".running").touch()
+    words = arguments("labels", "--set", setting, "--out", tmp_path / "run", "--overwrite")
+
+    assert message in refusal(capsys, "fit", tiny_folder if source is None else source, *words)
+
+    assert b"step 7" == place.read_bytes()
 
 
 def test_a_score_killed_in_its_second_fold_does_not_train_the_first_again(

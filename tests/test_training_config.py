@@ -39,6 +39,7 @@ def test_without_a_warmup_the_rate_begins_at_its_highest():
         ("momentum", 1.0, r"training.momentum is a part, in \[0, 1\); got 1.0"),
         ("warmup", -0.1, r"training.warmup is a part, in \[0, 1\); got -0.1"),
         ("weight_decay", -1.0, "training.weight_decay is a number of 0 or more; got -1.0"),
+        ("least_steps", -1, "training.least_steps is a number of 0 or more; got -1"),
         ("clip", math.inf, "training.clip is a number of 0 or more; got inf"),
         ("checkpoint_minutes", 0.0, "training.checkpoint_minutes is a number over 0; got 0.0"),
     ],

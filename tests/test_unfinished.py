@@ -49,11 +49,25 @@ def test_a_resumed_run_goes_on_from_the_checkpoints_alone(tmp_path: Path):
         runs.write_toml(folder / "config.toml", {})
 
     assert ["run"] == names(tmp_path)
-    assert ["checkpoints", "config.toml"] == names(tmp_path / "run")
+    assert ["config.toml"] == names(tmp_path / "run")
     with pytest.raises(CheckpointError, match="holds another run: give another --out"):
         finished(tmp_path / "run", resume=True)
-    finished(tmp_path / "run", overwrite=True)  # a run with checkpoints is a run
+    finished(tmp_path / "run", overwrite=True)
     assert ["config.toml"] == names(tmp_path / "run")
+
+
+def test_a_complete_run_has_no_checkpoints_but_its_curves(tmp_path: Path):
+    with runs.claim(tmp_path / "run") as folder:
+        for fold in ("fold-0", "clean/fold-0"):
+            (folder / "checkpoints" / fold / "tensorboard").mkdir(parents=True)
+            (folder / "checkpoints" / fold / "training.safetensors").write_text("step 7")
+            (folder / "checkpoints" / fold / "tensorboard" / "events").write_text(fold)
+        runs.write_toml(folder / "config.toml", {})
+
+    assert ["config.toml", "tensorboard"] == names(tmp_path / "run")
+    for fold in ("fold-0", "clean/fold-0"):
+        assert fold == (tmp_path / "run" / "tensorboard" / fold / "events").read_text()
+    finished(tmp_path / "run", overwrite=True)  # a run with curves is a run
 
 
 def test_overwrite_starts_anew(tmp_path: Path):
@@ -65,6 +79,37 @@ def test_overwrite_starts_anew(tmp_path: Path):
     assert ["config.toml"] == names(tmp_path / "run")
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ConfigError, RuntimeError])
+def test_overwrite_keeps_the_checkpoints_until_there_are_new_ones(tmp_path: Path, error):
+    cut_off(tmp_path / "run")
+
+    with pytest.raises(error), runs.claim(tmp_path / "run", overwrite=True) as folder:
+        assert not (folder / "checkpoints").exists()  # a training would go on from them
+        (folder / "checkpoints" / "labels" / "tensorboard").mkdir(parents=True)
+        raise error
+
+    place = tmp_path / "run.unfinished" / "checkpoints" / "labels" / "training.safetensors"
+    assert "step 7" == place.read_text()
+    assert [".running", "checkpoints"] == names(tmp_path / "run.unfinished")
+    with pytest.raises(error), runs.claim(tmp_path / "run", overwrite=True) as folder:
+        new = folder / "checkpoints" / "labels" / "training.safetensors"
+        new.parent.mkdir(parents=True)
+        new.write_text("step 1")
+        raise error
+    assert "step 1" == place.read_text()
+    assert [".running", "checkpoints"] == names(tmp_path / "run.unfinished")
+
+
+def test_a_kill_soon_after_overwrite_loses_no_checkpoint(tmp_path: Path):
+    cut_off(tmp_path / "run")
+    with in_another_process(tmp_path / "run", "nothing", "kill", "--overwrite") as process:
+        process.wait()
+
+    with runs.claim(tmp_path / "run", resume=True) as folder:
+        place = folder / "checkpoints" / "labels" / "training.safetensors"
+        assert "step 7" == place.read_text()
+
+
 def test_a_finished_run_stays_until_the_resumed_one_replaces_it(tmp_path: Path):
     finished(tmp_path / "run", "old")
     cut_off(tmp_path / "run", overwrite=True)
@@ -74,7 +119,7 @@ def test_a_finished_run_stays_until_the_resumed_one_replaces_it(tmp_path: Path):
 
     assert ["run"] == names(tmp_path)
     assert "new" == runs.read_config(tmp_path / "run")["run"]["content"]
-    assert ["checkpoints", "config.toml"] == names(tmp_path / "run")
+    assert ["config.toml"] == names(tmp_path / "run")
 
 
 def test_with_nothing_to_resume_a_run_starts_from_the_beginning(tmp_path: Path):
@@ -86,7 +131,7 @@ def test_with_nothing_to_resume_a_run_starts_from_the_beginning(tmp_path: Path):
 KILLED = """
 import os, sys
 from fewlabels import runs
-with runs.claim(sys.argv[1]) as folder:
+with runs.claim(sys.argv[1], overwrite="--overwrite" in sys.argv) as folder:
     if sys.argv[2] == "checkpoint":
         (folder / "checkpoints").mkdir()
         (folder / "checkpoints" / "training.safetensors").write_text("step 7")
@@ -138,7 +183,7 @@ def test_two_processes_never_write_one_run(tmp_path: Path):
         process.stdin.close()
         assert 0 == process.wait()
 
-    assert ["checkpoints", "config.toml"] == names(tmp_path / "run")
+    assert ["config.toml"] == names(tmp_path / "run")
 
 
 @pytest.mark.parametrize("how", [{}, {"overwrite": True}, {"resume": True}])

@@ -22,14 +22,20 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from fewlabels import origins
 from fewlabels.averaging import Averaged
 from fewlabels.errors import CheckpointError
 from fewlabels.graph import Graph
 from fewlabels.graph_files import write_whole
 
 FILE = "training.safetensors"
-FORMAT = 1
-FIXED = ("optimizer", "batch_size", "epochs")  # settings without which the steps are others
+FORMAT = 2
+FIXED = (
+    "optimizer",
+    "batch_size",
+    "epochs",
+    "least_steps",
+)  # settings without which the steps are others
 ANEW = "start anew with --overwrite"
 
 
@@ -37,7 +43,8 @@ ANEW = "start anew with --overwrite"
 class Checkpoint:
     """What a training was after a step.
 
-    made_by : "graph" (its fingerprint), "seed", "n_examples", "precision", "config"
+    made_by : "graph" (its fingerprint), "seed", "n_examples", "precision", "budget_seconds",
+        "config", "made_from" and "first_weights" (see `origins`)
     seconds : of the training so far
     facts : the rest of what the loop knows, as JSON has it
     """
@@ -68,7 +75,7 @@ def save(checkpoint: Checkpoint, folder: Path) -> None:
 def load(folder: Path) -> Checkpoint | None:
     """What `save` wrote into `folder`; None where there is nothing.
 
-    Raises CheckpointError if the file is damaged or of a newer version.
+    Raises CheckpointError if the file is damaged or of another version.
     """
     path = Path(folder) / FILE
     if not path.exists():
@@ -78,7 +85,7 @@ def load(folder: Path) -> Checkpoint | None:
             described = json.loads(file.metadata()["training"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}
         version = described.pop("format")
-        if version <= FORMAT:
+        if version == FORMAT:
             return Checkpoint(tensors=tensors, **described)
     except OSError as error:
         raise CheckpointError(
@@ -89,8 +96,13 @@ def load(folder: Path) -> Checkpoint | None:
         raise CheckpointError(
             f"{path} is not a whole checkpoint ({reason}): copy it again, or {ANEW}"
         ) from error
+    if version > FORMAT:
+        raise CheckpointError(
+            f"{path} has format {version}, and this version reads {FORMAT}: update fewlabels"
+        )
     raise CheckpointError(
-        f"{path} has format {version}, and this version reads up to {FORMAT}: update fewlabels"
+        f"{path} has format {version}, which does not tell what it learned from: go on with the "
+        f"fewlabels that wrote it, or {ANEW}"
     )
 
 
@@ -101,7 +113,8 @@ def check(found: Mapping[str, Any], expected: Mapping[str, Any], path: Path) -> 
     ----------
     found, expected : `Checkpoint.made_by` of the file and of the training that goes on
 
-    Raises CheckpointError where the two cannot be one training.
+    Raises CheckpointError where the two cannot be one training: where anything differs that changes
+    the result, but for the settings of the rates and the like.
     """
     if found["graph"] != expected["graph"]:
         raise CheckpointError(
@@ -111,17 +124,37 @@ def check(found: Mapping[str, Any], expected: Mapping[str, Any], path: Path) -> 
     before, now = dict(found["config"]), dict(expected["config"])
     fixed = [("the seed", found["seed"], expected["seed"])]
     fixed += [("the number of images", found["n_examples"], expected["n_examples"])]
+    fixed += [("the precision", found["precision"], expected["precision"])]
+    fixed += [("the --budget", _budget(found), _budget(expected))]
     fixed += [(f"training.{name}", before.get(name), now[name]) for name in FIXED]
     for name, was, wanted in fixed:
         if was != wanted:
             raise CheckpointError(
                 f"{path} was made with {was} as {name}, not {wanted}: give the same, or {ANEW}"
             )
+    was_from, now_from = found["made_from"], expected["made_from"]
+    for name in {**was_from, **now_from}:
+        if was_from.get(name) != now_from.get(name):
+            raise CheckpointError(
+                f"{path} was made with other {name}: resume with the images and settings of its "
+                f"run, or {ANEW}"
+            )
+    weight = origins.unlike(found["first_weights"], expected["first_weights"])
+    if weight is not None:
+        raise CheckpointError(
+            f"{path} began with other first weights (see {weight!r}): resume with the images and "
+            f"settings of its run, or {ANEW}"
+        )
     return [
         f"training.{name} is now {now[name]}, and was {before[name]}"
         for name in now
         if name in before and name not in FIXED and now[name] != before[name]
     ]
+
+
+def _budget(made_by: Mapping[str, Any]) -> str:
+    seconds = made_by["budget_seconds"]
+    return "none" if seconds is None else f"{seconds:g} s"
 
 
 def gather(

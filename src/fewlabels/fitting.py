@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from fewlabels import features, heads, recipes, splits
+from fewlabels import features, heads, origins, recipes, splits
 from fewlabels.architectures import ExemplarNetwork
 from fewlabels.devices import resolve
-from fewlabels.errors import ConfigError
+from fewlabels.errors import ConfigError, DataError
 from fewlabels.graph import Graph
 from fewlabels.heads import Head
 from fewlabels.images import Images, ImageSet
@@ -173,6 +173,30 @@ def fit_folds(
     )
 
 
+def check_enough(image_set: ImageSet, recipe: Recipe, plan: splits.Plan, pool: Images) -> None:
+    """Whether there are the images that a recipe needs, known without learning anything.
+
+    Raises DataError where there are too few.
+    """
+    assert image_set.train.labels is not None
+    for number, fold in zip(plan.numbers, plan.folds, strict=True):
+        if len(np.unique(image_set.train.labels[fold])) < 2:
+            raise DataError(f"the labelled images of fold {number} are of fewer than 2 classes")
+    if recipe.surrogates is not None and len(pool) < recipe.surrogates.n_classes:
+        raise DataError(
+            f"{recipe.surrogates.n_classes:,} surrogate classes need as many images, and "
+            f"{len(pool):,} are left (--set surrogates.n_classes={len(pool)} for so many)"
+        )
+    layers = () if recipe.filters is None else recipe.filters.layers
+    for layer in layers:
+        n_patches = min(len(pool), layer.n_images) * layer.patches_per_image
+        if n_patches < layer.n_filters:
+            raise DataError(
+                f"{layer.n_filters:,} filters need as many patches, and {len(pool):,} images give "
+                f"{n_patches:,} (--set filters.n_filters={n_patches} for so many)"
+            )
+
+
 def _learn_features(
     pool: Images, recipe: Recipe, how: Mapping[str, Any], trained: Mapping[str, Any]
 ) -> Graph:
@@ -210,13 +234,15 @@ def _learn_from_labels(
         start = labels_way.first_layer(pool, recipe.network, recipe.filters, **how)
     else:
         start = starts.first_layer(pool, recipe.consistency_parts(), **how)
+    # one that is drawn by the seed has nothing to do with unlabelled images
+    made_from = {} if start is None else {"unlabelled images": origins.of_images(pool.pixels)}
     learned: list[tuple[Graph, Head, Mapping[str, Any]]] = []
     for number, fold in zip(plan.numbers, plan.folds, strict=True):
         if len(plan.folds) > 1:
             say(f"fold {number}")
         labelled = image_set.train.take(fold)
         n_classes = len(image_set.class_names)
-        each = {**how, **trained}
+        each = {**how, **trained, "made_from": made_from}
         each["folder"] = None if checkpoints is None else checkpoints / f"fold-{number}"
         if recipe.consistency is not None:
             others = splits.unlabelled(image_set, pool, fold)

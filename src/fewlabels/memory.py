@@ -11,12 +11,20 @@ from contextlib import contextmanager
 
 TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4  # of malloc.h
 KEEPING = {MMAP_MAX: 0, TRIM_THRESHOLD: 2**31 - 1, TOP_PAD: 64 * 2**20}
-USUAL = {MMAP_MAX: 65536, TRIM_THRESHOLD: 128 * 2**10, TOP_PAD: 128 * 2**10}
+USUAL = {MMAP_MAX: 65536, TRIM_THRESHOLD: 128 * 2**10, TOP_PAD: 128 * 2**10}  # of its manual
 
 
 @contextmanager
 def kept() -> Iterator[None]:
-    """Inside the block freed memory stays with the process; all of it goes back at the end.
+    """Inside the block freed memory stays with the process; at the end all free pages go back.
+
+    So after some steps that ask for the same, the next ones fetch nothing from the system. It takes
+    a few, and a piece freed and asked for alone may be fetched anew each time: an aligned one, as
+    torch wants, is looked for in a place some bytes larger than it leaves.
+
+    Afterwards large pieces are mapped each by itself again, and go back as they are freed. One
+    thing stays changed, as glibc has no way back to it: it no longer raises its thresholds by
+    itself after the first large pieces are freed (`man mallopt`, M_MMAP_THRESHOLD).
 
     Only glibc (of most Linux systems) can be told so; elsewhere nothing changes.
     """

@@ -37,8 +37,12 @@ def watching(watcher: Watcher) -> Iterator[Watcher]:
 
 
 @contextmanager
-def stage(name: str, total: int | None = None, unit: str = "") -> Iterator[Callable[[int], None]]:
+def stage(
+    name: str, total: int | None = None, unit: str = "", seconds_before: float = 0.0
+) -> Iterator[Callable[[int], None]]:
     """Run the block as a stage; it is given `advance(count)` to call as the work goes on.
+
+    `seconds_before` are those of the same stage in a process that was cut off: they count too.
 
     >>> with stage("clustering", total=25, unit="iterations") as advance:
     ...     advance(1)
@@ -55,7 +59,7 @@ def stage(name: str, total: int | None = None, unit: str = "") -> Iterator[Calla
     try:
         yield advance
     finally:
-        seconds = time.perf_counter() - start
+        seconds = seconds_before + time.perf_counter() - start
         for watcher in reversed(watchers):
             watcher.ended(name, seconds)
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from fewlabels import splits
 from fewlabels.copies import copied, digests
-from fewlabels.errors import DataError
-from fewlabels.fitting import fit_folds
+from fewlabels.errors import ConfigError, DataError
+from fewlabels.fitting import check_enough, fit_folds
 from fewlabels.graph import Graph
 from fewlabels.images import Images, ImageSet, as_float
 from fewlabels.model import Model, probabilities
@@ -25,6 +25,7 @@ N_BINS = 15  # of the calibration error
 N_MISTAKES = 24  # kept for the report
 N_CURVE = 1000  # test images for each point of a learning curve
 BATCH = 250  # of them, answered together
+LEFT_OUT = "the accuracy without copies of test images is left out"
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,9 @@ class Outcome:
     """Models of all folds and how they did; each tuple has one entry per fold.
 
     scores : learned with all unlabelled images; clean : accuracies learned without the copies of
-    test images; n_leaked : test images that have a copy, byte for byte, in what was learned from
-    without labels; validation : accuracies on the validation images, if the plan has some.
+    test images, empty where that was left out; n_leaked : test images that have a copy, byte for
+    byte, in what was learned from without labels; validation : accuracies on the validation images,
+    if the plan has some.
     Without labelled test images `scores` and `clean` are empty and `n_leaked` is None.
     """
 
@@ -96,45 +98,78 @@ def score(
 ) -> Outcome:
     """Learn the label-free part once, the rest per fold, and answer the test images.
 
-    Where copies of test images were among the unlabelled ones, all is learned again without them.
+    Where copies of test images were among the unlabelled ones, all is learned again without them;
+    where that cannot be, because too little is left or the second training fails, it is said and
+    left out, and the first one stands. Whether enough is left is known before anything is learned.
     While networks learn from labels, their accuracy on some of the test images is noted for the
     learning curve, and nothing is chosen by it.
 
     Parameters
     ----------
     budget_seconds, checkpoints, resume : see `fitting.fit_folds`
+
+    Raises DataError where all that is learned from are copies of test images; what `fit_folds` does
     """
     pool = splits.pool(image_set, plan.withheld)
     how: dict[str, Any] = {"seed": seed, "device": device, "precision": precision}
     how |= {"budget_seconds": budget_seconds, "resume": resume}
     how |= {"measure": curve(image_set.test)}
+    test = (
+        image_set.test if image_set.test is not None and image_set.test.labels is not None else None
+    )
+    n_leaked, apart = (0, None) if test is None else _apart(image_set, test, recipe, plan, pool)
     models = fit_folds(image_set, recipe, plan, pool=pool, checkpoints=checkpoints, **how)
     validation: tuple[float, ...] = ()
     if plan.validation is not None:
         validation = tuple(s.accuracy for s in evaluate(models, plan.validation, device=device))
-    if image_set.test is None or image_set.test.labels is None:
+    if test is None:
         return Outcome(models=models, validation=validation)
-    scores = evaluate(models, image_set.test, device=device)
-    leaked, copies = shared(image_set.test, pool)
-    n_leaked = int(leaked.sum())
-    clean = tuple(one.accuracy for one in scores)
-    if n_leaked and copies.all():
-        raise DataError(
-            f"all images to learn from in {image_set.name} are copies of test images: give others"
-        )
-    if n_leaked:
-        say(
-            f"{n_leaked:,} test images lie among those to learn from, byte for byte: learning "
-            "again without the copies"
-        )
-        pool = splits.without(pool, copies)
-        plan = splits.without_labelled(plan, copied(image_set.train.pixels, image_set.test.pixels))
-        place = None if checkpoints is None else checkpoints / "clean"
-        again = fit_folds(image_set, recipe, plan, pool=pool, checkpoints=place, **how)
-        clean = tuple(s.accuracy for s in evaluate(again, image_set.test, device=device))
+    scores = evaluate(models, test, device=device)
+    clean: tuple[float, ...] = () if n_leaked else tuple(one.accuracy for one in scores)
+    if apart is not None:
+        say("learning again without the copies of test images")
+        how |= {"checkpoints": None if checkpoints is None else checkpoints / "clean"}
+        try:
+            again = fit_folds(image_set, recipe, apart.plan, pool=apart.pool, **how)
+            clean = tuple(s.accuracy for s in evaluate(again, test, device=device))
+        except (ConfigError, DataError) as error:  # the first training is not lost by it
+            say(f"{LEFT_OUT}: {error}")
     return Outcome(
         models=models, scores=scores, clean=clean, n_leaked=n_leaked, validation=validation
     )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Apart:
+    """What is learned from without the copies of test images."""
+
+    plan: splits.Plan
+    pool: Images
+
+
+def _apart(
+    image_set: ImageSet, test: Images, recipe: Recipe, plan: splits.Plan, pool: Images
+) -> tuple[int, _Apart | None]:
+    """How many test images have copies, and the rest to learn from where there is enough of it."""
+    leaked, copies = shared(test, pool)
+    n_leaked = int(leaked.sum())
+    if not n_leaked:
+        return 0, None
+    if copies.all():
+        raise DataError(
+            f"all images to learn from in {image_set.name} are copies of test images: give others"
+        )
+    say(f"{n_leaked:,} test images lie among those to learn from, byte for byte")
+    apart = _Apart(
+        plan=splits.without_labelled(plan, copied(image_set.train.pixels, test.pixels)),
+        pool=splits.without(pool, copies),
+    )
+    try:
+        check_enough(image_set, recipe, apart.plan, apart.pool)
+    except DataError as error:
+        say(f"{LEFT_OUT}: {error}")
+        return n_leaked, None
+    return n_leaked, apart
 
 
 def curve(test: Images | None, n_images: int = N_CURVE) -> Measure | None:

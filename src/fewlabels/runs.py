@@ -5,11 +5,11 @@
     metrics.jsonl        a line per epoch and per stage
     scores.json, report.html
     trace.svg, trace.json   where `fewlabels trace` was asked
-    checkpoints/         where its trainings stood last
+    tensorboard/         curves of its trainings, where asked
 
 The folder is made as `RUN.unfinished` and renamed when it is complete, so a run that is interrupted
-or fails leaves what was there as it was. Where a training has left a checkpoint, so does the
-unfinished folder, for `--resume`.
+or fails leaves what was there as it was. Where a training has left a checkpoint, the unfinished
+folder stays, with `checkpoints/` in it, for `--resume`; a complete run has none.
 """
 
 import json
@@ -35,7 +35,7 @@ CONFIG = "config.toml"
 OURS = frozenset(
     f"{CONFIG} graph.json weights.safetensors head.safetensors mistakes.safetensors "
     "metrics.jsonl scores.json report.html trace.svg trace.json".split()
-) | {unfinished.CHECKPOINTS, unfinished.MARKER}
+) | {unfinished.CHECKPOINTS, unfinished.ASIDE, unfinished.MARKER, unfinished.CURVES}
 
 
 @contextmanager
@@ -47,7 +47,7 @@ def claim(out: str | Path, overwrite: bool = False, resume: bool = False) -> Ite
     Parameters
     ----------
     overwrite : replace `out` where it holds a run; anything else is never replaced. Without
-        `resume`, the checkpoints of an unfinished run are dropped too
+        `resume`, the checkpoints of an unfinished run are dropped too, once there are new ones
     resume : keep the checkpoints of an unfinished run; all else is made anew
 
     Raises CheckpointError where `out` holds another run, or an unfinished one that is not resumed,
@@ -70,11 +70,12 @@ def claim(out: str | Path, overwrite: bool = False, resume: bool = False) -> Ite
                 if final.exists():
                     final.rename(replaced)
                 working.rename(final)
-                (final / unfinished.MARKER).unlink()
+                unfinished.tidy(final)
         finally:
             if replaced.exists() and not final.exists():
                 replaced.rename(final)
             shutil.rmtree(replaced, ignore_errors=True)
+            unfinished.settle(working)
             if not unfinished.has_checkpoints(working):
                 shutil.rmtree(working, ignore_errors=True)
 

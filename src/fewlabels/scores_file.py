@@ -12,7 +12,11 @@ from fewlabels.recipes import Recipe
 
 
 def facts(recipe: Recipe, plan: splits.Plan, seed: int, clock: Clock) -> dict[str, Any]:
-    """What stands beside every score; the memory is the highest resident set so far."""
+    """What stands beside every score; the memory is the highest resident set so far.
+
+    The seconds of a training hold those before it was resumed, up to its last checkpoint; what else
+    an interrupted process did is done, and counted, once more.
+    """
     return {
         "protocol": plan.protocol,
         "recipe": recipe.name,
@@ -28,7 +32,8 @@ def fold_scores(outcome: Outcome, number: int, class_names: Sequence[str]) -> di
     scores: dict[str, Any] = {}
     if outcome.scores:
         scores |= outcome.scores[number].as_dict(class_names)
-        scores |= {"accuracy_clean": outcome.clean[number], "n_leaked": outcome.n_leaked}
+        clean = outcome.clean[number] if outcome.clean else None
+        scores |= {"accuracy_clean": clean, "n_leaked": outcome.n_leaked}
     if outcome.validation:
         scores["accuracy_validation"] = outcome.validation[number]
     scores |= outcome.models[number].info.get("learned", {})
@@ -38,7 +43,8 @@ def fold_scores(outcome: Outcome, number: int, class_names: Sequence[str]) -> di
 def mean_scores(outcome: Outcome, plan: splits.Plan, class_names: Sequence[str]) -> dict[str, Any]:
     """Means over folds, and each fold; the confusion matrix adds the folds up."""
     accuracy, deviation = mean_and_deviation([one.accuracy for one in outcome.scores])
-    clean, clean_deviation = mean_and_deviation(outcome.clean)
+    left_out = not outcome.clean
+    clean, clean_deviation = (None, None) if left_out else mean_and_deviation(outcome.clean)
     per_class = np.array([one.accuracy_per_class for one in outcome.scores], float).mean(0)
     folds = [
         {"fold": number, "n_labelled": len(plan.folds[place])}

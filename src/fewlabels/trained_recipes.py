@@ -16,6 +16,8 @@ from fewlabels.ways.filters import FiltersConfig, LayerConfig
 from fewlabels.ways.labels import LabelsConfig
 from fewlabels.ways.surrogate import SurrogateWayConfig
 
+LEAST_STEPS = 300  # half of those that 4,000 labels take: 100 labels would take 40
+
 
 def labels() -> Recipe:
     """The labelled images alone, as well as a CPU can: whitened filters, nine convolutions."""
@@ -24,7 +26,11 @@ def labels() -> Recipe:
         labels=LabelsConfig(),
         network=WhitenedNetwork(),
         training=TrainingConfig(
-            batch_size=256, epochs=40, learning_rate=0.2, bias_learning_rate=0.5
+            batch_size=256,
+            epochs=40,
+            least_steps=LEAST_STEPS,
+            learning_rate=0.2,
+            bias_learning_rate=0.5,
         ),
         augmentation=Augmentation(
             flip=0.5,
@@ -86,7 +92,11 @@ def _report(name: str, n_layers: int) -> Recipe:
         labels=LabelsConfig(),
         network=ReportNetwork(n_layers=n_layers),
         training=TrainingConfig(
-            batch_size=64, epochs=30, learning_rate=0.1, bias_learning_rate=0.5
+            batch_size=64,
+            epochs=30,
+            least_steps=LEAST_STEPS,
+            learning_rate=0.1,
+            bias_learning_rate=0.5,
         ),
         augmentation=Augmentation(flip=0.5, max_shift=0.1),
         head=None,

@@ -5,20 +5,17 @@
 The order of the images and whatever a step draws are functions of the seed and the step, so a
 training of some epochs that was cut off and resumed ends with the same weights bit for bit, on
 the same processor with the same number of threads and processes.
-
-Shapes: N images of a batch, L classes.
 """
 
 import math
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
-from fewlabels import checkpoints, memory, optimizers, processes, training_loop
+from fewlabels import checkpoints, memory, optimizers, origins, processes, training_loop
 from fewlabels.averaging import Averaged
 from fewlabels.batches import Batch as Batch
 from fewlabels.batches import Examples as Examples
@@ -29,20 +26,22 @@ from fewlabels.precision import choose
 from fewlabels.progress import say, watching
 from fewlabels.tracking import Board
 from fewlabels.training_config import TrainingConfig as TrainingConfig
+from fewlabels.training_config import n_epochs
 from fewlabels.training_loop import Loop
-from fewlabels.training_loop import Measure as Measure
-from fewlabels.training_loop import Step as Step
-from fewlabels.training_loop import TaughtStep as TaughtStep
-from fewlabels.training_loop import Teacher as Teacher
+from fewlabels.training_steps import Measure as Measure
+from fewlabels.training_steps import Step as Step
+from fewlabels.training_steps import TaughtStep as TaughtStep
+from fewlabels.training_steps import Teacher as Teacher
+from fewlabels.training_steps import cross_entropy as cross_entropy
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
     """What a training was; the weights are in the graph.
 
-    history : a record per epoch: "epoch", "step", "seconds" since the start, "learning_rate" of
-        the convolutions, "loss" and the other facts of the steps (means over the epoch), and what
-        `measure` gave
+    history : a record per epoch, or per several where `training.least_steps` makes them many:
+        "epoch", "step", "seconds" since the start, "learning_rate" of the convolutions, "loss" and
+        the other facts of the steps since the last record (means), and what `measure` gave
     seconds : of the whole training, those before a resume included
     precision : "fp32" or "bf16"
     """
@@ -51,26 +50,6 @@ class Trained:
     steps: int
     seconds: float
     precision: str
-
-
-def cross_entropy(label_smoothing: float = 0.0, accuracy: str = "accuracy_train") -> Step:
-    """The usual step: (images, labels) -> cross-entropy, and the accuracy before the step.
-
-    Labels are classes, int64 (N,), or parts of classes, float (N, L).
-
-    Parameters
-    ----------
-    accuracy : name of that fact; another one where the labels are not the task's own classes
-    """
-
-    def step(network: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        images, labels = batch
-        logits_NL = network(images)
-        loss = F.cross_entropy(logits_NL, labels, label_smoothing=label_smoothing)
-        classes = labels if labels.ndim == 1 else labels.argmax(1)
-        return loss, {accuracy: (logits_NL.detach().argmax(1) == classes).float().mean()}
-
-    return step
 
 
 def train(
@@ -86,6 +65,7 @@ def train(
     resume: bool = False,
     measure: Measure | None = None,
     step: Step | TaughtStep | None = None,
+    made_from: Mapping[str, str] | None = None,
 ) -> Trained:
     """Train a graph in place; it ends with the averaged weights, in evaluation mode.
 
@@ -99,10 +79,12 @@ def train(
     folder : for checkpoints (and TensorBoard), of this training alone; None for none
     resume : go on from the checkpoint in `folder`; from the start where there is none
     measure : called with the averaged graph, in evaluation mode, without gradients and in the
-        training's precision, after each epoch; under a budget of time after fewer, so that it
-        takes a twentieth of it, and after the last step
+        training's precision, for each record of the history; under a budget of time for fewer, so
+        that it takes a twentieth of it, and after the last step
     step : what a step computes; `cross_entropy(config.label_smoothing)` if None. It calls the
         network that it is given, once, as a Graph. A `TaughtStep` is given the averaged one too
+    made_from : what the examples are made from, by a name in words: digests as `origins` gives
+        them. They are kept in checkpoints, and a training of other ones is not resumed
 
     Raises
     ------
@@ -123,12 +105,17 @@ def train(
     precision = choose(precision, device)
     fabric = processes.join(device, precision)
     size = _batch_size(len(examples), config, fabric.world_size)
+    if budget_seconds is None:
+        _say_more_epochs(len(examples) // size, config)
     made_by = {
         "graph": fingerprint(graph),
         "seed": seed,
         "n_examples": len(examples),
         "precision": precision,
+        "budget_seconds": budget_seconds,
         "config": asdict(config),
+        "made_from": dict(made_from or {}),
+        "first_weights": origins.of_weights(graph),
     }
     with ExitStack() as around:
         around.enter_context(torch.random.fork_rng(_devices(fabric.device)))
@@ -215,6 +202,15 @@ def _batch_size(n_examples: int, config: TrainingConfig, n_processes: int) -> in
             "every step takes all of them"
         )
     return size
+
+
+def _say_more_epochs(per_epoch: int, config: TrainingConfig) -> None:
+    steps, epochs = per_epoch * config.epochs, n_epochs(config, per_epoch)
+    if epochs > config.epochs:
+        say(
+            f"{config.epochs} epochs are {steps} steps, and training.least_steps is "
+            f"{config.least_steps}: training for {epochs} epochs"
+        )
 
 
 def _devices(device: torch.device) -> list[torch.device]:

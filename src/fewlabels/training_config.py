@@ -19,6 +19,8 @@ class TrainingConfig:
     optimizer : of the convolutions, "muon" or "sgd"; all the rest learns by SGD
     batch_size : images of a step, over all processes together
     epochs : how often every image is seen; 0 fills the budget of time
+    least_steps : where the epochs are fewer steps, as few images make short epochs, there are more
+        epochs, see `n_epochs`; 0 for none; without effect under a budget of time
     learning_rate, head_learning_rate, bias_learning_rate : the highest of the convolutions, of the
         matrices of linear layers, and of everything with one dimension (biases, batch norm)
     filter_momentum, momentum : of Muon, and of SGD; both in Nesterov's form
@@ -37,6 +39,7 @@ class TrainingConfig:
     optimizer: str = "muon"
     batch_size: int = 256
     epochs: int = 0
+    least_steps: int = 0
     learning_rate: float = 0.24
     head_learning_rate: float = 0.67
     bias_learning_rate: float = 0.053
@@ -67,7 +70,7 @@ class TrainingConfig:
         for name in ("learning_rate", "head_learning_rate", "bias_learning_rate"):
             self._check(name, 0 < getattr(self, name) < math.inf, "a number over 0")
         self._check("checkpoint_minutes", self.checkpoint_minutes > 0, "a number over 0")
-        for name in ("weight_decay", "clip"):
+        for name in ("least_steps", "weight_decay", "clip"):
             self._check(name, 0 <= getattr(self, name) < math.inf, "a number of 0 or more")
         for name in ("filter_momentum", "momentum", "warmup", "label_smoothing", "averaging"):
             self._check(name, 0 <= getattr(self, name) < 1, "a part, in [0, 1)")
@@ -75,6 +78,11 @@ class TrainingConfig:
     def _check(self, name: str, fits: bool, expected: str) -> None:
         if not fits:
             raise ConfigError(f"training.{name} is {expected}; got {getattr(self, name)}")
+
+
+def n_epochs(config: TrainingConfig, per_epoch: int) -> int:
+    """How many epochs of `per_epoch` steps a training without a budget of time has."""
+    return max(config.epochs, math.ceil(config.least_steps / per_epoch))
 
 
 def rate_factor(progress: float, config: TrainingConfig) -> float:

@@ -2,8 +2,7 @@
 
 import math
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fewlabels import checkpoints, optimizers, processes
 from fewlabels.averaging import Averaged
@@ -20,7 +19,8 @@ from fewlabels.errors import ConfigError
 from fewlabels.graph import Graph
 from fewlabels.interrupts import noticed
 from fewlabels.progress import note, stage, stand
-from fewlabels.training_config import TrainingConfig, rate_factor
+from fewlabels.training_config import TrainingConfig, n_epochs, rate_factor
+from fewlabels.training_steps import Measure, Step, TaughtStep
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -31,22 +31,6 @@ MEASURING = 0.05  # of a budget of time: the part that measuring after epochs ma
 KEPT = ("history", "sums", "n_summed", "first_loss", "recent_loss")  # in a checkpoint
 
 now = time.monotonic
-
-# from the network and a batch: the loss, and facts whose mean over an epoch is worth knowing
-Step = Callable[[nn.Module, Batch], tuple[Tensor, Mapping[str, Tensor]]]
-Measure = Callable[[Graph], Mapping[str, float]]
-# images -> logits of the averaged network, in evaluation mode and without gradients
-Teacher = Callable[[Tensor], Tensor]
-
-
-class TaughtStep(nn.Module, ABC):
-    """A step that asks the averaged network too; its buffers are part of a checkpoint."""
-
-    @abstractmethod
-    def learn(
-        self, network: nn.Module, teacher: Teacher, batch: Batch
-    ) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """As `Step`, beside the teacher; buffers are changed in place."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -84,7 +68,13 @@ class Loop:
 
     def __post_init__(self) -> None:
         self.per_epoch = len(self.examples) // self.size
-        self.total = None if self.budget else self.per_epoch * self.config.epochs
+        # where few images make short epochs, a record and a measurement are for several of them
+        self.per_record = self.per_epoch
+        self.total = None
+        if not self.budget:
+            epochs = n_epochs(self.config, self.per_epoch)
+            self.per_record *= math.ceil(epochs / self.config.epochs)
+            self.total = epochs * self.per_epoch
         self.network = self.fabric.setup_module(self.graph)
         self.saved_at = now()
 
@@ -115,7 +105,7 @@ class Loop:
         total, unit = (100, "%") if self.budget else (self.total, "steps")
         with (
             noticed() as asked,
-            stage(STAGE, total, unit) as advance,
+            stage(STAGE, total, unit, self.before) as advance,
             closing(self._batches()) as coming,
         ):
             for record in self.history:
@@ -235,8 +225,8 @@ class Loop:
             )
         if done and not checkpoints.all_finite(self.graph):
             raise self._diverged("a weight is not finite")
-        if done or self.step % self.per_epoch == 0:
-            self._close_epoch(elapsed, done)
+        if done or self.step % self.per_record == 0:
+            self._close_record(elapsed, done)
         if done or stop or now() - self.saved_at >= 60 * self.config.checkpoint_minutes:
             self._save(elapsed)
         if stop:
@@ -248,7 +238,7 @@ class Loop:
             saved = f"step {self.saved_step} is saved: go on with --resume"
         raise KeyboardInterrupt(f"the training stopped after step {self.step}, {saved}")
 
-    def _close_epoch(self, elapsed: float, done: bool) -> None:
+    def _close_record(self, elapsed: float, done: bool) -> None:
         names = list(self.sums)
         means = processes.mean(self.fabric, [self.sums[name] / self.n_summed for name in names])
         record = {

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from fewlabels import origins
 from fewlabels.architectures import FirstLayer
 from fewlabels.graph import Graph
 from fewlabels.heads import Head
@@ -55,6 +56,7 @@ def learn(
     folder: Path | None = None,
     resume: bool = False,
     measure: Measure | None = None,
+    made_from: Mapping[str, str] | None = None,
 ) -> Learned:
     """Learn from labels and from unlabelled images, none of which is among the labelled ones.
 
@@ -63,6 +65,7 @@ def learn(
     first : as `starts.first_layer` gives it
     budget_seconds : for all of this
     folder, resume, measure : see `training.train`; each training has a folder of its own in it
+    made_from : digests of what `first` was learned from, see `training.train`
 
     Raises DataError if the labels are of fewer than two classes, and what `train` raises.
     """
@@ -70,6 +73,13 @@ def learn(
     config = parts.consistency
     held = labels_way.held_out(labelled.labels, config.held_out, seed, config.most_held_out)
     kept = np.setdiff1d(np.arange(len(labelled)), held)
+    made_from = {
+        "labelled images": origins.of_images(labelled.pixels),
+        "labels": origins.of_labels(labelled.labels),
+        "unlabelled images": origins.of_images(unlabelled.pixels),
+        "settings": origins.of_settings(parts),
+        **(made_from or {}),
+    }
     watch = Watch(held=labelled.take(held), flips=parts.labels.flips, device=device)
     course = Course(
         pixels=np.asarray(labelled.pixels[kept]),
@@ -78,7 +88,8 @@ def learn(
         parts=parts,
         first=first,
         folder=folder,
-        how={"seed": seed, "device": device, "precision": precision, "resume": resume},
+        how={"seed": seed, "device": device, "precision": precision, "resume": resume}
+        | {"made_from": made_from},
         measure=watch.measure(measure),
         time=Time(budget_seconds, device),
         body={},

@@ -4,6 +4,7 @@ Shapes: N images, P patches, D values in a patch, E axes, F filters of the first
 side, L classes.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fewlabels import architectures, features, heads, patches
+from fewlabels import architectures, features, heads, origins, patches
 from fewlabels.architectures import FirstLayer, ReportNetwork, WhitenedNetwork
 from fewlabels.augment import Augmentation, augment
 from fewlabels.draws import image_keys
@@ -162,6 +163,7 @@ def learn(
     folder: Path | None = None,
     resume: bool = False,
     measure: Measure | None = None,
+    made_from: Mapping[str, str] | None = None,
 ) -> tuple[Graph, Head]:
     """Train a network on labelled images.
 
@@ -170,6 +172,7 @@ def learn(
     labelled : with labels in [0, n_classes)
     start : as `first_layer` gives it
     budget_seconds, folder, resume, measure : see `training.train`
+    made_from : digests of what `start` was learned from, see `training.train`
 
     Returns
     -------
@@ -193,6 +196,12 @@ def learn(
         folder=folder,
         resume=resume,
         measure=measure,
+        made_from={
+            "labelled images": origins.of_images(labelled.pixels),
+            "labels": origins.of_labels(labelled.labels),
+            "settings of augmentation": origins.of_settings(augmentation),
+            **(made_from or {}),
+        },
     )
     return graph, head_of(graph, labelled.take(held), n_classes, flips=config.flips, device=device)
 

@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from fewlabels import origins
 from fewlabels.architectures import ExemplarNetwork, exemplar_features, exemplar_network
 from fewlabels.errors import ConfigError, DataError
 from fewlabels.graph import Graph
 from fewlabels.images import Images
+from fewlabels.joined import Joined
 from fewlabels.merging import merged
 from fewlabels.progress import say, stage
 from fewlabels.surrogates import SurrogateConfig, SurrogateSet, surrogate_set
@@ -82,6 +84,7 @@ def learn(
     # telling surrogates apart is not the task: `compare` draws it in a row of its own
     how["step"] = cross_entropy(training.label_smoothing, "accuracy_surrogate")
     if not config.merged_classes:
+        how |= {"made_from": _made_from(examples)}
         train(trained, examples, training, budget_seconds=budget_seconds, folder=folder, **how)  # type: ignore[arg-type]
         return exemplar_features(trained, unlabeled.size)
     if config.merged_classes > surrogates.n_classes:
@@ -92,6 +95,7 @@ def learn(
     halves = _halves(training, budget_seconds)
     for number, (part, seconds) in enumerate(halves, start=1):
         place = None if folder is None else folder / f"half-{number}"
+        how |= {"made_from": _made_from(examples)}
         train(trained, examples, part, budget_seconds=seconds, folder=place, **how)  # type: ignore[arg-type]
         if number == 1:
             features_KD = patch_features(trained, examples, device)
@@ -99,6 +103,16 @@ def learn(
             say(f"{surrogates.n_classes:,} surrogate classes were merged to {examples.n_labels:,}")
             trained = _going_on(trained, _network(network, examples, seed))
     return exemplar_features(trained, unlabeled.size)
+
+
+def _made_from(examples: SurrogateSet) -> dict[str, str]:
+    """What the surrogates are made from, see `training.train`."""
+    pixels = Joined([examples.images.pixels], examples.image_of_class)
+    return {
+        "unlabelled images": origins.of_images(pixels),
+        "labels of surrogate classes": origins.of_labels(examples.label_of_class),
+        "settings of surrogates": origins.of_settings(examples.config),
+    }
 
 
 def _network(network: ExemplarNetwork, examples: SurrogateSet, seed: int) -> Graph:

@@ -1,0 +1,49 @@
+"""What a step of a training computes from a batch: a loss to lower, and facts worth knowing.
+
+Shapes: N images of a batch, L classes.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fewlabels.batches import Batch
+from fewlabels.graph import Graph
+
+# from the network and a batch: the loss, and facts whose mean over an epoch is worth knowing
+Step = Callable[[nn.Module, Batch], tuple[Tensor, Mapping[str, Tensor]]]
+Measure = Callable[[Graph], Mapping[str, float]]
+# images -> logits of the averaged network, in evaluation mode and without gradients
+Teacher = Callable[[Tensor], Tensor]
+
+
+class TaughtStep(nn.Module, ABC):
+    """A step that asks the averaged network too; its buffers are part of a checkpoint."""
+
+    @abstractmethod
+    def learn(
+        self, network: nn.Module, teacher: Teacher, batch: Batch
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """As `Step`, beside the teacher; buffers are changed in place."""
+
+
+def cross_entropy(label_smoothing: float = 0.0, accuracy: str = "accuracy_train") -> Step:
+    """The usual step: (images, labels) -> cross-entropy, and the accuracy before the step.
+
+    Labels are classes, int64 (N,), or parts of classes, float (N, L).
+
+    Parameters
+    ----------
+    accuracy : name of that fact; another one where the labels are not the task's own classes
+    """
+
+    def step(network: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        images, labels = batch
+        logits_NL = network(images)
+        loss = F.cross_entropy(logits_NL, labels, label_smoothing=label_smoothing)
+        classes = labels if labels.ndim == 1 else labels.argmax(1)
+        return loss, {accuracy: (logits_NL.detach().argmax(1) == classes).float().mean()}
+
+    return step
