@@ -107,17 +107,29 @@ def test_other_networks_start_from_new_weights_alone():
 
 
 def test_a_resumed_training_counts_whole_in_the_budget(monkeypatch):
-    clock = iter([100.0, 105.0, 106.0, 108.0, 200.0, 0.0])
+    clock = iter([100.0, 105.0, 106.0, 108.0, 109.0, 200.0, 201.0, 0.0])
     monkeypatch.setattr("fewlabels.ways.course.now", lambda: next(clock))
     time = Time(60.0)  # at 100
 
     assert 55 == time.left()  # at 105
     time.took(20.0, began=105.0)  # at 106: of 20 seconds 19 were before the break
     assert 60 - 8 - 19 == time.left()
-    assert 0 < time.left() < 0.01  # used up: a training says that it is too short
+    assert not time.is_up()  # at 109
+    assert 0 < time.left() < 0.01
+    assert time.is_up()
     assert 15 == time.part(0.25)
     endless = Time(None)
-    assert (None, None) == (endless.left(), endless.part(0.5))
+    assert (None, None, False) == (endless.left(), endless.part(0.5), endless.is_up())
+
+
+@pytest.mark.parametrize("schedule", ["steps", "rounds"])
+def test_without_time_for_unlabelled_images_the_network_of_labels_is_kept(schedule, monkeypatch):
+    monkeypatch.setattr(Time, "is_up", lambda time: True)
+    learned, heard = learn(coloured(), unlabelled(), parts_with(schedule=schedule))
+
+    assert "there is no time for" in heard.text
+    assert 0 == learned.facts["gain_held_out"]
+    assert accuracy(learned, coloured(seed=7)) > 0.6
 
 
 @pytest.mark.parametrize(

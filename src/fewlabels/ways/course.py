@@ -27,6 +27,8 @@ from fewlabels.ways.consistency_config import ConsistencyParts
 
 LAST_LAYER = "layers.linear."  # its parameters; all below is shared by networks of other classes
 
+MOMENT = 1.0  # seconds; with less left no training begins
+
 now = time.monotonic
 
 
@@ -41,15 +43,17 @@ class Time:
         self.began, self.before = now(), 0.0
 
     def left(self) -> float | None:
-        """Seconds, for all processes alike; where they are used up, so few that a training says so.
-
-        Processes with budgets of their own would not stop together.
-        """
+        """Seconds, over 0, for all processes alike: with their own they would not stop together."""
         if self.budget is None:
             return None
         seconds = self.budget - self.before - (now() - self.began)
         (agreed,) = shared_mean(torch.tensor([seconds], device=self.device)).tolist()
         return max(1e-3, float(agreed))
+
+    def is_up(self) -> bool:
+        """Whether hardly anything is left."""
+        left = self.left()
+        return left is not None and left < MOMENT
 
     def part(self, part: float) -> float | None:
         """That part of the budget, in seconds."""

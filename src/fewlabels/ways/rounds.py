@@ -21,12 +21,15 @@ STAGE = "round"
 
 
 def train(course: Course, baseline: Graph, usable: Usable, prior_L: Tensor, aligns: bool) -> Graph:
-    """The network of the last round; that of an earlier one where no answer is confident.
+    """The network of the last round that there were time and confident answers for.
 
     A round learns from more answers than the one before, up to `round_share` of the images.
     """
     config, graph = course.parts.consistency, baseline
     for number in range(1, config.n_rounds + 1):
+        if course.time.is_up():
+            say(f"there is no time for round {number}")
+            return graph
         answers_ML = course.answers(
             graph, usable.images, "answers to unlabelled images", flips=course.parts.labels.flips
         )

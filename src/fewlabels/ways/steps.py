@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from fewlabels.batches import Batch
 from fewlabels.graph import Graph
 from fewlabels.processes import shared_mean
+from fewlabels.progress import say
 from fewlabels.training import TaughtStep, Teacher
 from fewlabels.ways import pseudo_labels
 from fewlabels.ways.consistency_config import ConsistencyConfig
@@ -23,7 +24,10 @@ from fewlabels.ways.views import Views
 
 
 def train(course: Course, graph: Graph, usable: Usable, step: "PseudoLabelStep") -> None:
-    """Let the graph learn, in place, for the time that is left."""
+    """Let the graph learn, in place, for the time that is left, if any is."""
+    if course.time.is_up():
+        say("there is no time for the unlabelled images: raise --budget")
+        return
     parts = course.parts
     examples = Views(
         pixels=course.pixels,
