@@ -19,6 +19,7 @@ SMALL = {
         "training.checkpoint_minutes": "1e-9",
     },
     "consistency": {
+        "training.least_steps": "0",
         "network.widths": "4,6",
         "training.batch_size": "10",
         "training.checkpoint_minutes": "1e-9",
