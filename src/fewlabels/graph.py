@@ -17,7 +17,8 @@ Shapes are without the batch dimension, which comes first in every tensor and ma
 To exchange a module, build another graph: `Graph({**graph.nodes, "sum": node(...)}, ...)`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self
 
@@ -139,6 +140,7 @@ class Graph(nn.Module):
         self._frozen: set[str] = set()
         self._plans: dict[tuple[str, ...], tuple[Step, ...]] = {}
         self._input_shapes = list(self.inputs.values())
+        self._any_size = False
         self._recording: Recording | None = None
 
     @property
@@ -221,6 +223,8 @@ class Graph(nn.Module):
     def _by_name(self, tensors: tuple[Tensor, ...]) -> dict[str, Tensor]:
         if [tensor.shape[1:] for tensor in tensors] == self._input_shapes:
             return dict(zip(self.inputs, tensors, strict=True))
+        if self._any_size and len(tensors) == len(self.inputs):
+            return dict(zip(self.inputs, tensors, strict=True))
         if len(tensors) != len(self.inputs):
             raise TypeError(f"the graph takes {', '.join(self.inputs)}; got {len(tensors)} tensors")
         pairs = zip(self.inputs.items(), tensors, strict=True)
@@ -229,6 +233,15 @@ class Graph(nn.Module):
             f"input {name!r} is of shape ({', '.join(('n_images', *map(str, shape)))}); "
             f"got {tuple(got)}: resize the images, or build the graph for their size"
         )
+
+    @contextmanager
+    def any_size(self) -> Iterator[None]:
+        """Inside the block inputs may have any height and width that the modules can take."""
+        self._any_size = True
+        try:
+            yield
+        finally:
+            self._any_size = False
 
     def freeze(self, *names: str) -> Self:
         """Fix the nodes `names` (all, if none is named): parameters and running statistics.

@@ -147,6 +147,8 @@ def train(
                 say(change)
             loop.restore(found, path)
             say(f"going on from step {loop.step}")
+        for one in [graph] if averaged is None else [graph, averaged.graph]:
+            around.enter_context(one.any_size())  # the first part may show smaller images
         if config.tensorboard:
             around.enter_context(watching(_board(folder, loop.step, around)))
         loop.run()

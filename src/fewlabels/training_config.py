@@ -32,6 +32,8 @@ class TrainingConfig:
     averaging : of weights and running statistics, the part that the average keeps in a step; in
         the first steps it keeps less, see `averaging.keeping`; 0 for no average
     clip : longest gradient; 0 for no limit
+    small_part, small_side : in this first part of the training images are shrunk to this part of
+        their side, which takes less time a step: coarse things are learned first
     checkpoint_minutes : between two checkpoints
     tensorboard : write what is measured for TensorBoard too
     """
@@ -51,6 +53,8 @@ class TrainingConfig:
     label_smoothing: float = 0.2
     averaging: float = 0.99
     clip: float = 0.0
+    small_part: float = 0.0
+    small_side: float = 0.75
     checkpoint_minutes: float = 1.0
     tensorboard: bool = False
 
@@ -72,7 +76,15 @@ class TrainingConfig:
         self._check("checkpoint_minutes", self.checkpoint_minutes > 0, "a number over 0")
         for name in ("least_steps", "weight_decay", "clip"):
             self._check(name, 0 <= getattr(self, name) < math.inf, "a number of 0 or more")
-        for name in ("filter_momentum", "momentum", "warmup", "label_smoothing", "averaging"):
+        self._check("small_side", 0 < self.small_side <= 1, "a part, over 0 and at most 1")
+        for name in (
+            "small_part",
+            "filter_momentum",
+            "momentum",
+            "warmup",
+            "label_smoothing",
+            "averaging",
+        ):
             self._check(name, 0 <= getattr(self, name) < 1, "a part, in [0, 1)")
 
     def _check(self, name: str, fits: bool, expected: str) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fewlabels import checkpoints, optimizers, processes
 from fewlabels.averaging import Averaged
-from fewlabels.batches import Batch, Examples, batches
+from fewlabels.batches import Batch, Examples, batches, shrunk
 from fewlabels.errors import ConfigError
 from fewlabels.graph import Graph
 from fewlabels.interrupts import noticed
@@ -152,7 +152,10 @@ class Loop:
     def _learn(self, batch: Batch, weight: float) -> None:
         """One step; nothing has changed yet where the loss tells that it went wrong."""
         self._seed_step()
-        self.factor = rate_factor(self._progress(), self.config)
+        progress = self._progress()
+        if progress < self.config.small_part:
+            batch = shrunk(batch, self.config.small_side)
+        self.factor = rate_factor(progress, self.config)
         optimizers.set_rates(self.optimizers, self.factor)
         loss, facts = self._loss(batch)
         value = loss.item()

@@ -1,6 +1,7 @@
 """The schedule *steps*: in every step the average teaches the network on unlabelled images.
 
-Shapes: N labelled images of a batch, U unlabelled ones, L classes.
+Shapes: N labelled images of a batch, U unlabelled ones, C of these with confident answers, L
+classes.
 Source: Sohn et al., FixMatch, NeurIPS 2020 (weak and strong view); Tarvainen and Valpola, Mean
 Teacher, NeurIPS 2017; thresholds and alignment, see `pseudo_labels`.
 """
@@ -90,23 +91,25 @@ class PseudoLabelStep(TaughtStep):
         pictures, labels_N, weak_U3HW, weights_U = batch
         answers_UL = teacher(weak_U3HW).softmax(1)
         classes_U, confident_U, thresholds_L = self.judged(answers_UL, weights_U)
-        logits = network(pictures)
-        logits_NL, logits_UL = logits[: len(labels_N)], logits[len(labels_N) :]
+        chosen_C = torch.nonzero(confident_U).flatten()  # the others would be computed for nothing
+        shown = torch.cat([pictures[: len(labels_N)], pictures[len(labels_N) :][chosen_C]])
+        logits = network(shown.contiguous(memory_format=torch.channels_last))
+        logits_NL, logits_CL = logits[: len(labels_N)], logits[len(labels_N) :]
         loss = F.cross_entropy(logits_NL, labels_N, label_smoothing=self.label_smoothing)
-        losses_U = F.cross_entropy(
-            logits_UL,
-            classes_U,
+        losses_C = F.cross_entropy(
+            logits_CL,
+            classes_U[chosen_C],
             label_smoothing=self.config.unlabelled_smoothing,
             reduction="none",
         )
-        loss_unlabelled = (losses_U * weights_U * confident_U).mean()
+        loss_unlabelled = (losses_C * weights_U[chosen_C]).sum() / len(weights_U)
         with torch.no_grad():
-            agreed_U = (logits_UL.argmax(1) == classes_U).float() * confident_U
+            agreed_C = (logits_CL.argmax(1) == classes_U[chosen_C]).float()
             facts = {
                 "accuracy_train": (logits_NL.argmax(1) == labels_N).float().mean(),
                 "loss_unlabelled": loss_unlabelled.detach(),
                 "share_confident": confident_U.float().mean(),
-                "share_agreed": agreed_U.sum() / confident_U.sum().clamp(min=1),
+                "share_agreed": agreed_C.sum() / max(1, len(chosen_C)),
                 "threshold_min": thresholds_L.min(),
                 "threshold_max": thresholds_L.max(),
             }
