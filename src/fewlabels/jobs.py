@@ -12,7 +12,7 @@ from typing import Any
 from fewlabels import graph_files, runs, scores_file, showing, splits, unfinished
 from fewlabels.devices import resolve
 from fewlabels.errors import ConfigError, DataError
-from fewlabels.fitting import as_recipe, within
+from fewlabels.fitting import as_recipe, precision_of, within
 from fewlabels.images import ImageSet
 from fewlabels.model import Model
 from fewlabels.options import Learning, Reading, seconds_of, settings_of
@@ -69,7 +69,7 @@ def fit_run(
     recipe = _recipe(asked)
     _refuse_inside(source, out)
     folds = None if fold is None else (fold,)
-    with _run_folder(asked, out, overwrite, resume) as (folder, clock):
+    with _run_folder(asked, out, overwrite, resume) as (folder, clock, asked):
         image_set, plan = _planned(source, asked, folds)
         if len(plan.folds) > 1:
             raise ConfigError(
@@ -79,7 +79,7 @@ def fit_run(
         outcome = _learn(image_set, recipe, plan, asked, folder, resume)
         info = _info(source, asked, image_set, plan, command)
         replace(outcome.models[0], info=info).write(folder)
-        facts = scores_file.facts(recipe, plan, asked.seed, clock)
+        facts = scores_file.facts(recipe, plan, asked.seed, asked.precision, clock)
         scores = scores_file.fold_scores(outcome, 0, image_set.class_names) | facts
         _write(folder, scores, outcome, image_set)
     return {"run": str(out), "report": str(out / "report.html")} | scores
@@ -101,7 +101,7 @@ def score_run(
     """
     recipe = _recipe(asked)
     _refuse_inside(source, out)
-    with _run_folder(asked, out, overwrite, resume) as (folder, clock):
+    with _run_folder(asked, out, overwrite, resume) as (folder, clock, asked):
         image_set, plan = _planned(source, asked, folds, several=True)
         if image_set.test is None or image_set.test.labels is None:
             raise DataError(
@@ -113,7 +113,7 @@ def score_run(
         graph_files.save(outcome.models[0].graph.to("cpu"), folder)
         runs.write_toml(folder / runs.CONFIG, info | {"recipe": recipe.as_dict()})
         scores = scores_file.mean_scores(outcome, plan, image_set.class_names)
-        scores |= scores_file.facts(recipe, plan, asked.seed, clock)
+        scores |= scores_file.facts(recipe, plan, asked.seed, asked.precision, clock)
         _write(folder, scores, outcome, image_set)
     return {"run": str(out), "report": str(out / "report.html")} | scores
 
@@ -153,15 +153,18 @@ def report_run(run: Path) -> dict[str, Any]:
 @contextmanager
 def _run_folder(
     asked: Learning, out: Path, overwrite: bool, resume: bool = False
-) -> Iterator[tuple[Path, Clock]]:
-    resolve(asked.device)  # before any work
+) -> Iterator[tuple[Path, Clock, Learning]]:
+    """The run's folder, its seconds, and what was asked with the precision that it has."""
+    device = resolve(asked.device)  # before any work
     clock = Clock()
     with (
         runs.claim(out, overwrite, resume) as folder,
         watching(clock),
         watching(runs.Diary(folder / "metrics.jsonl")),
     ):
-        yield folder, clock
+        place = folder / unfinished.CHECKPOINTS
+        precision = precision_of(asked.precision, device, place, resume)
+        yield folder, clock, replace(asked, precision=precision)  # type: ignore[arg-type]
 
 
 def _planned(
