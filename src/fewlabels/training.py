@@ -162,8 +162,8 @@ def train(
                 say(change)
             loop.restore(found, path)
             say(f"going on from step {loop.step}")
-        if config.tensorboard:
-            around.enter_context(watching(_board(folder, loop.step, around)))
+        if config.tensorboard and fabric.is_global_zero:
+            around.enter_context(watching(_board(folder, around)))
         loop.run()
     if averaged is not None:
         averaged.give_back()
@@ -233,9 +233,9 @@ def _devices(device: torch.device) -> list[torch.device]:
     return [] if device.type == "cpu" else [device]
 
 
-def _board(folder: Path | None, first_step: int, around: ExitStack) -> Board:
+def _board(folder: Path | None, around: ExitStack) -> Board:
     if folder is None:
         raise ConfigError("training.tensorboard needs a folder to write to: name one")
-    board = Board(folder / "tensorboard", first_step)
+    board = Board(folder / "tensorboard")
     around.callback(board.close)
     return board
