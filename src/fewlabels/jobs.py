@@ -4,12 +4,12 @@ Each gives back what the command shows, ready for JSON.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fewlabels import graph_files, runs, scores_file, showing, splits, unfinished
+from fewlabels import graph_files, processes, runs, scores_file, showing, splits, unfinished
 from fewlabels.devices import resolve
 from fewlabels.errors import ConfigError, DataError
 from fewlabels.fitting import as_recipe, precision_of, within
@@ -24,6 +24,7 @@ from fewlabels.run_images import NAMED_SOURCES, check_classes, check_size, image
 from fewlabels.sources import read
 from fewlabels.sources.survey import survey
 from fewlabels.sources.writing import Layout, convert
+from fewlabels.torchrun import is_first
 
 
 def read_source(source: str, reading: Reading) -> ImageSet:
@@ -77,11 +78,12 @@ def fit_run(
                 "--fold, or use fewlabels score"
             )
         outcome = _learn(image_set, recipe, plan, asked, folder, resume)
-        info = _info(source, asked, image_set, plan, command)
-        replace(outcome.models[0], info=info).write(folder)
         facts = scores_file.facts(recipe, plan, asked.seed, asked.precision, clock)
         scores = scores_file.fold_scores(outcome, 0, image_set.class_names) | facts
-        _write(folder, scores, outcome, image_set)
+        if is_first():
+            info = _info(source, asked, image_set, plan, command)
+            replace(outcome.models[0], info=info).write(folder)
+            _write(folder, scores, outcome, image_set)
     return {"run": str(out), "report": str(out / "report.html")} | scores
 
 
@@ -109,12 +111,13 @@ def score_run(
                 "test/CLASS/*, or use fewlabels fit"
             )
         outcome = _learn(image_set, recipe, plan, asked, folder, resume)
-        info = _info(source, asked, image_set, plan, command)
-        graph_files.save(outcome.models[0].graph.to("cpu"), folder)
-        runs.write_toml(folder / runs.CONFIG, info | {"recipe": recipe.as_dict()})
         scores = scores_file.mean_scores(outcome, plan, image_set.class_names)
         scores |= scores_file.facts(recipe, plan, asked.seed, asked.precision, clock)
-        _write(folder, scores, outcome, image_set)
+        if is_first():
+            info = _info(source, asked, image_set, plan, command)
+            graph_files.save(outcome.models[0].graph.to("cpu"), folder)
+            runs.write_toml(folder / runs.CONFIG, info | {"recipe": recipe.as_dict()})
+            _write(folder, scores, outcome, image_set)
     return {"run": str(out), "report": str(out / "report.html")} | scores
 
 
@@ -154,17 +157,23 @@ def report_run(run: Path) -> dict[str, Any]:
 def _run_folder(
     asked: Learning, out: Path, overwrite: bool, resume: bool = False
 ) -> Iterator[tuple[Path, Clock, Learning]]:
-    """The run's folder, its seconds, and what was asked with the precision that it has."""
+    """The run's folder, its seconds, and what was asked with the precision that it has.
+
+    Of several processes the first one claims the folder and writes it; the others wait until it is
+    claimed, and read checkpoints there.
+    """
     device = resolve(asked.device)  # before any work
     clock = Clock()
-    with (
-        runs.claim(out, overwrite, resume) as folder,
-        watching(clock),
-        watching(runs.Diary(folder / "metrics.jsonl")),
-    ):
-        place = folder / unfinished.CHECKPOINTS
-        precision = precision_of(asked.precision, device, place, resume)
-        yield folder, clock, replace(asked, precision=precision)  # type: ignore[arg-type]
+    with ExitStack() as around:
+        around.enter_context(watching(clock))
+        folder, precision = unfinished.place_of(out.resolve()), asked.precision
+        if is_first():
+            folder = around.enter_context(runs.claim(out, overwrite, resume))
+            around.enter_context(watching(runs.Diary(folder / "metrics.jsonl")))
+            place = folder / unfinished.CHECKPOINTS
+            precision = precision_of(asked.precision, device, place, resume)  # type: ignore[assignment]
+        precision = processes.agreed(precision, device)  # type: ignore[assignment]
+        yield folder, clock, replace(asked, precision=precision)
 
 
 def _planned(
