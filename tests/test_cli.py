@@ -79,10 +79,12 @@ def test_fit_writes_the_run_folder(tiny_run: Path, tiny_folder: Path):
         "seconds",
         "peak_memory_mib",
         "seed",
+        "precision",
         "recipe",
         "protocol",
         "commit",
     } == set(scores)
+    assert scores["precision"] == config["run"]["precision"] in ("fp32", "bf16")
     assert (20, 2, "kmeans-1", "all-labels") == tuple(
         scores[key] for key in ("n_test", "n_leaked", "recipe", "protocol")
     )

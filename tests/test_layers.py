@@ -14,7 +14,16 @@ import pytest
 import fewlabels
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "progress", "threads", "precision", "interrupts", "memory", "whole_files"),
+    (
+        "errors",
+        "progress",
+        "threads",
+        "precision",
+        "interrupts",
+        "memory",
+        "whole_files",
+        "torchrun",
+    ),
     (
         "images joined",
         "graph graph_backward graph_checks graph_files graph_plans module_kinds drawing",

@@ -159,6 +159,33 @@ def test_a_training_from_surrogates_is_not_resumed_with_anything_else(tmp_path, 
         learn(**changes, resume=True)
 
 
+def test_a_run_has_one_precision_and_a_resumed_one_keeps_it(
+    tiny_set: ImageSet, tmp_path: Path, monkeypatch
+):
+    seen: list[str] = []
+    for way, name in ((labels, "first_layer"), (labels, "learn")):
+        usual = getattr(way, name)
+
+        def watched(*arguments, usual=usual, **how):
+            seen.append(how["precision"])
+            return usual(*arguments, **how)
+
+        monkeypatch.setattr(way, name, watched)
+    recipe = recipes.named("labels", SMALL["labels"] | {"training.epochs": "1"})
+    how = {"precision": "auto", "checkpoints": tmp_path}
+    # a machine that measures another speed each time
+    speedups = iter([0.5, 3.0])
+    monkeypatch.setattr("fewlabels.precision.speedup_of_bf16", lambda device: next(speedups))
+
+    fitting.fit_folds(tiny_set, recipe, splits.plan(tiny_set), **how)
+    fitting.fit_folds(tiny_set, recipe, splits.plan(tiny_set), **how, resume=True)
+
+    assert 4 * ["fp32"] == seen
+    assert 3.0 == next(speedups)
+    assert "fp32" == checkpoints.precision_in(tmp_path)
+    assert checkpoints.precision_in(tmp_path / "fold-0" / "absent") is None
+
+
 def test_other_unlabelled_images_are_another_first_layer(tiny_set: ImageSet, tmp_path: Path):
     recipe = recipes.named("labels", SMALL["labels"] | {"training.epochs": "1"})
     how = {"precision": "fp32", "checkpoints": tmp_path}

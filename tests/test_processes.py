@@ -1,5 +1,6 @@
 """Two processes that `torchrun` starts learn what one does."""
 
+import json
 import os
 import subprocess
 import sys
@@ -12,13 +13,18 @@ import torch
 
 from fewlabels import checkpoints
 from fewlabels.augment import Augmentation
+from fewlabels.cli import main
 from fewlabels.errors import ConfigError
-from fewlabels.processes import join, largest, mean
+from fewlabels.jobs import evaluate_run
+from fewlabels.processes import agreed, join, largest, mean
 from fewlabels.training import TrainingConfig, train
 from fewlabels.ways.consistency_config import ConsistencyConfig
 from fewlabels.ways.steps import PseudoLabelStep
 from fewlabels.ways.views import Views
+from small_runs import FAST_SETTINGS, SMALL
 from small_training import MadeExamples, small_graph
+
+pytest_plugins = ("run_fixtures",)
 
 CONFIG = TrainingConfig(
     # batches of 7 are shared 4 and 3
@@ -192,8 +198,52 @@ def test_moving_means_of_answers_are_those_of_all_processes(tmp_path: Path):
     assert [f"0 {alone}", f"1 {alone}"] == sorted(said)
 
 
+COMMAND = """
+import json, sys
+from fewlabels.cli import main
+sys.exit(main(json.loads(sys.argv[2])))
+"""
+
+
+@pytest.mark.slow
+def test_the_command_runs_under_torchrun_and_writes_one_run(tiny_folder: Path, tmp_path: Path):
+    run = tmp_path / "run"
+    settings = {**SMALL["labels"], "training.epochs": "2", "training.tensorboard": "true"}
+    words = ["fit", str(tiny_folder), "--recipe", "labels", "--out", str(run), "--json"]
+    words += [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+
+    scores = json.loads(under_torchrun(COMMAND, str(tmp_path), json.dumps(words)))
+
+    assert ["run", "script.py"] == sorted(path.name for path in tmp_path.iterdir())
+    assert scores["confusion"] == json.loads((run / "scores.json").read_text())["confusion"]
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    # two epochs of three steps, and once more without the copies of test images
+    assert [1, 2, 1, 2] == [line["epoch"] for line in lines if "epoch" in line]
+    assert 1 == len(list((run / "tensorboard" / "fold-0").iterdir()))
+    assert scores["accuracy"] == evaluate_run(run)["accuracy"]
+
+
+def test_a_process_that_is_not_the_first_writes_nothing(
+    tiny_folder: Path, tmp_path: Path, monkeypatch, capfd
+):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setenv("RANK", "1")
+    # what the first one would send
+    monkeypatch.setattr("fewlabels.processes.agreed", lambda value, device: "fp32")
+
+    words = ["fit", str(tiny_folder), "--out", str(tmp_path / "run"), *FAST_SETTINGS, "--json"]
+    assert 0 == main(words)
+    assert ("", "") == tuple(capfd.readouterr())
+    assert 2 == main(["fit", "absent", "--out", str(tmp_path / "run")])
+
+    assert "absent" in capfd.readouterr().err
+    assert [] == list(tmp_path.iterdir())
+
+
 def test_alone_every_value_is_its_own_largest_and_mean():
     fabric = join("cpu", "fp32")
+
+    assert "bf16" == agreed("bf16", "cpu")
 
     assert (1, [3.0, -1.0], [3.0, -1.0]) == (
         fabric.world_size,

@@ -204,6 +204,20 @@ def test_the_seconds_of_a_stage_hold_those_before_the_break(tmp_path: Path, monk
     assert "count" in last and last["seconds"] >= 1000
 
 
+def test_tensorboard_has_each_point_once_after_a_break(tmp_path: Path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    config = replace(CONFIG, tensorboard=True)
+    with pytest.raises(CutOffError):
+        run(tmp_path, config, examples=Breaking(12, fail))
+
+    _, result = run(tmp_path, config, resume=True)
+
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    expected = [(5 * i + 5, pytest.approx(r["loss"])) for i, r in enumerate(result.history)]
+    assert expected == [(p.step, p.value) for p in events.Scalars("training/loss")]
+
+
 def test_a_budget_of_time_goes_on_where_it_was(tmp_path: Path, monkeypatch):
     passed = [0.0]
     monkeypatch.setattr("fewlabels.training_loop.now", lambda: passed[0])

@@ -39,6 +39,25 @@ def test_a_run_that_was_cut_off_keeps_its_checkpoints_under_another_name(tmp_pat
     assert "step 7" == place.read_text()
 
 
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        (KeyboardInterrupt(), "run.unfinished keeps what was trained: go on with --resume"),
+        (KeyboardInterrupt("step 7 is saved"), "step 7 is saved"),
+    ],
+)
+def test_an_interrupt_tells_of_the_checkpoints_once(tmp_path: Path, raised, told):
+    with pytest.raises(KeyboardInterrupt) as caught, runs.claim(tmp_path / "run") as folder:
+        (folder / "checkpoints").mkdir()
+        (folder / "checkpoints" / "training.safetensors").write_text("step 7")
+        raise raised
+
+    assert str(caught.value).endswith(told)
+    with pytest.raises(KeyboardInterrupt) as caught, runs.claim(tmp_path / "other"):
+        raise KeyboardInterrupt
+    assert "" == str(caught.value)
+
+
 def test_a_resumed_run_goes_on_from_the_checkpoints_alone(tmp_path: Path):
     cut_off(tmp_path / "run")
 

@@ -106,6 +106,18 @@ def load(folder: Path) -> Checkpoint | None:
     )
 
 
+def precision_in(folder: Path) -> str | None:
+    """That of the trainings whose checkpoints are in `folder` or below; None where there are none.
+
+    Raises CheckpointError if one is damaged or of another version.
+    """
+    for path in sorted(Path(folder).glob(f"**/{FILE}")):
+        found = load(path.parent)
+        if found is not None:
+            return found.made_by["precision"]
+    return None
+
+
 def check(found: Mapping[str, Any], expected: Mapping[str, Any], path: Path) -> list[str]:
     """What was changed since, in words, of the settings that may change in a training.
 

@@ -209,7 +209,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     _arguments = tuple(sys.argv[1:] if arguments is None else arguments)
     try:
-        app(_arguments, exit_on_error=False, print_error=False, result_action="return_none")
+        with streams.of_the_first():
+            app(_arguments, exit_on_error=False, print_error=False, result_action="return_none")
     except (CycloptsError, FewlabelsError) as error:
         print(f"fewlabels: {' '.join(str(error).split())}", file=sys.stderr)
         return USER_CAN_MEND

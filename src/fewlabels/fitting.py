@@ -14,12 +14,14 @@ import torch
 
 from fewlabels import features, heads, origins, recipes, splits
 from fewlabels.architectures import ExemplarNetwork
+from fewlabels.checkpoints import precision_in
 from fewlabels.devices import resolve
 from fewlabels.errors import ConfigError, DataError
 from fewlabels.graph import Graph
 from fewlabels.heads import Head
 from fewlabels.images import Images, ImageSet
 from fewlabels.model import Model
+from fewlabels.precision import choose
 from fewlabels.progress import say
 from fewlabels.recipes import Recipe
 from fewlabels.training import Measure
@@ -117,6 +119,14 @@ def within(
     return recipe
 
 
+def precision_of(asked: str, device: str, checkpoints: Path | None, resume: bool) -> str:
+    """The one precision of a run, "fp32" or "bf16": for "auto" that of the run that is resumed,
+    else what is faster on this machine now.
+    """
+    found = precision_in(checkpoints) if resume and checkpoints is not None else None
+    return choose(found if found is not None and asked == "auto" else asked, device)
+
+
 def fit_folds(
     image_set: ImageSet,
     recipe: Recipe,
@@ -141,6 +151,7 @@ def fit_folds(
     measure : see `training.train`; of the networks that learn from labels
     """
     device = resolve(device)
+    precision = precision_of(precision, device, checkpoints, resume)
     if image_set.unlabeled is None:
         say(
             "there are no unlabelled images: what needs no labels learns from the training images "

@@ -4,15 +4,15 @@ Each gives back what the command shows, ready for JSON.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fewlabels import graph_files, runs, scores_file, showing, splits, unfinished
+from fewlabels import graph_files, processes, runs, scores_file, showing, splits, unfinished
 from fewlabels.devices import resolve
 from fewlabels.errors import ConfigError, DataError
-from fewlabels.fitting import as_recipe, within
+from fewlabels.fitting import as_recipe, precision_of, within
 from fewlabels.images import ImageSet
 from fewlabels.model import Model
 from fewlabels.options import Learning, Reading, seconds_of, settings_of
@@ -24,6 +24,7 @@ from fewlabels.run_images import NAMED_SOURCES, check_classes, check_size, image
 from fewlabels.sources import read
 from fewlabels.sources.survey import survey
 from fewlabels.sources.writing import Layout, convert
+from fewlabels.torchrun import is_first
 
 
 def read_source(source: str, reading: Reading) -> ImageSet:
@@ -69,7 +70,7 @@ def fit_run(
     recipe = _recipe(asked)
     _refuse_inside(source, out)
     folds = None if fold is None else (fold,)
-    with _run_folder(asked, out, overwrite, resume) as (folder, clock):
+    with _run_folder(asked, out, overwrite, resume) as (folder, clock, asked):
         image_set, plan = _planned(source, asked, folds)
         if len(plan.folds) > 1:
             raise ConfigError(
@@ -77,12 +78,13 @@ def fit_run(
                 "--fold, or use fewlabels score"
             )
         outcome = _learn(image_set, recipe, plan, asked, folder, resume)
-        info = _info(source, asked, image_set, plan, command)
-        model = outcome.models[0]
-        replace(model, info={**model.info, **info}).write(folder)
-        facts = scores_file.facts(recipe, plan, asked.seed, clock)
+        facts = scores_file.facts(recipe, plan, asked.seed, asked.precision, clock)
         scores = scores_file.fold_scores(outcome, 0, image_set.class_names) | facts
-        _write(folder, scores, outcome, image_set)
+        if is_first():
+            info = _info(source, asked, image_set, plan, command)
+            model = outcome.models[0]
+            replace(model, info={**model.info, **info}).write(folder)
+            _write(folder, scores, outcome, image_set)
     return {"run": str(out), "report": str(out / "report.html")} | scores
 
 
@@ -102,7 +104,7 @@ def score_run(
     """
     recipe = _recipe(asked)
     _refuse_inside(source, out)
-    with _run_folder(asked, out, overwrite, resume) as (folder, clock):
+    with _run_folder(asked, out, overwrite, resume) as (folder, clock, asked):
         image_set, plan = _planned(source, asked, folds, several=True)
         if image_set.test is None or image_set.test.labels is None:
             raise DataError(
@@ -110,12 +112,13 @@ def score_run(
                 "test/CLASS/*, or use fewlabels fit"
             )
         outcome = _learn(image_set, recipe, plan, asked, folder, resume)
-        info = _info(source, asked, image_set, plan, command)
-        graph_files.save(outcome.models[0].graph.to("cpu"), folder)
-        runs.write_toml(folder / runs.CONFIG, info | {"recipe": recipe.as_dict()})
         scores = scores_file.mean_scores(outcome, plan, image_set.class_names)
-        scores |= scores_file.facts(recipe, plan, asked.seed, clock)
-        _write(folder, scores, outcome, image_set)
+        scores |= scores_file.facts(recipe, plan, asked.seed, asked.precision, clock)
+        if is_first():
+            info = _info(source, asked, image_set, plan, command)
+            graph_files.save(outcome.models[0].graph.to("cpu"), folder)
+            runs.write_toml(folder / runs.CONFIG, info | {"recipe": recipe.as_dict()})
+            _write(folder, scores, outcome, image_set)
     return {"run": str(out), "report": str(out / "report.html")} | scores
 
 
@@ -154,15 +157,24 @@ def report_run(run: Path) -> dict[str, Any]:
 @contextmanager
 def _run_folder(
     asked: Learning, out: Path, overwrite: bool, resume: bool = False
-) -> Iterator[tuple[Path, Clock]]:
-    resolve(asked.device)  # before any work
+) -> Iterator[tuple[Path, Clock, Learning]]:
+    """The run's folder, its seconds, and what was asked with the precision that it has.
+
+    Of several processes the first one claims the folder and writes it; the others wait until it is
+    claimed, and read checkpoints there.
+    """
+    device = resolve(asked.device)  # before any work
     clock = Clock()
-    with (
-        runs.claim(out, overwrite, resume) as folder,
-        watching(clock),
-        watching(runs.Diary(folder / "metrics.jsonl")),
-    ):
-        yield folder, clock
+    with ExitStack() as around:
+        around.enter_context(watching(clock))
+        folder, precision = unfinished.place_of(out.resolve()), asked.precision
+        if is_first():
+            folder = around.enter_context(runs.claim(out, overwrite, resume))
+            around.enter_context(watching(runs.Diary(folder / "metrics.jsonl")))
+            place = folder / unfinished.CHECKPOINTS
+            precision = precision_of(asked.precision, device, place, resume)  # type: ignore[assignment]
+        precision = processes.agreed(precision, device)  # type: ignore[assignment]
+        yield folder, clock, replace(asked, precision=precision)
 
 
 def _planned(

@@ -1,8 +1,9 @@
 """One process or several: `torchrun` starts them, Lightning Fabric joins them.
 
-    torchrun --nproc-per-node 2 my_training.py
+    torchrun --nproc-per-node 2 -m fewlabels fit photos --recipe labels --out runs/photos
 
-Every process runs the same code on its own share of each batch; gradients are averaged.
+Every process runs the same code on its own share of each batch; gradients are averaged. The first
+one alone writes the run; the others read its checkpoints, so its folder must be theirs too.
 """
 
 import logging
@@ -12,6 +13,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
+
+from fewlabels.torchrun import is_alone
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -31,7 +34,7 @@ def join(device: str, precision: str) -> "Fabric":
     from lightning_fabric.plugins.environments import LightningEnvironment
 
     with _quiet():
-        if "TORCHELASTIC_RUN_ID" in os.environ:
+        if not is_alone():
             fabric = Fabric(
                 accelerator=device,
                 devices=int(os.environ["LOCAL_WORLD_SIZE"]),
@@ -49,6 +52,11 @@ def join(device: str, precision: str) -> "Fabric":
             )
         fabric.launch()
     return fabric
+
+
+def agreed(value: str, device: str) -> str:
+    """What the first process gives, for all of them; the others wait until it does."""
+    return value if is_alone() else join(device, "fp32").broadcast(value, 0)
 
 
 @contextmanager

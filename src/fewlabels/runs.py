@@ -64,7 +64,7 @@ def claim(out: str | Path, overwrite: bool = False, resume: bool = False) -> Ite
     with unfinished.held(working):
         unfinished.clear(working, overwrite=overwrite, resume=resume)
         try:
-            with disk_full_is_said(final):
+            with disk_full_is_said(final), _what_is_kept_is_said(working):
                 yield working
                 _check_free(final, overwrite)  # somebody may have put something there meanwhile
                 if final.exists():
@@ -78,6 +78,19 @@ def claim(out: str | Path, overwrite: bool = False, resume: bool = False) -> Ite
             unfinished.settle(working)
             if not unfinished.has_checkpoints(working):
                 shutil.rmtree(working, ignore_errors=True)
+
+
+@contextmanager
+def _what_is_kept_is_said(working: Path) -> Iterator[None]:
+    """An interrupt between two trainings tells of the checkpoints, as one inside of one does."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        if str(interrupt) or not unfinished.has_checkpoints(working):
+            raise
+        raise KeyboardInterrupt(
+            f"{working} keeps what was trained: go on with --resume"
+        ) from interrupt
 
 
 def _check_free(folder: Path, overwrite: bool) -> None:

@@ -11,7 +11,9 @@ from fewlabels.protocol import Outcome, mean_and_deviation
 from fewlabels.recipes import Recipe
 
 
-def facts(recipe: Recipe, plan: splits.Plan, seed: int, clock: Clock) -> dict[str, Any]:
+def facts(
+    recipe: Recipe, plan: splits.Plan, seed: int, precision: str, clock: Clock
+) -> dict[str, Any]:
     """What stands beside every score; the memory is the highest resident set so far.
 
     The seconds of a training hold those before it was resumed, up to its last checkpoint; what else
@@ -21,6 +23,7 @@ def facts(recipe: Recipe, plan: splits.Plan, seed: int, clock: Clock) -> dict[st
         "protocol": plan.protocol,
         "recipe": recipe.name,
         "seed": seed,
+        "precision": precision,
         "commit": runs.commit(),
         "seconds": {stage: round(seconds, 3) for stage, seconds in clock.seconds.items()},
         "peak_memory_mib": runs.peak_memory_mib(),

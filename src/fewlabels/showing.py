@@ -79,20 +79,25 @@ def first_filters(graph: Graph) -> np.ndarray | None:
 
 
 def _protocol_notes(scores: Mapping[str, Any], recipe: Mapping[str, Any]) -> list[str]:
-    what = "The filters"
+    without_labels = (
+        "learned from the unlabelled images and from all training images without their labels; "
+        "test images were only answered."
+    )
+    learned = f"The filters {without_labels}"
     if "surrogate" in recipe:
-        what = "The network"
+        learned = f"The network {without_labels}"
     elif "consistency" in recipe:
-        what = (
+        learned = (
             "The network learned from the labelled images; its first layer, and by its own answers "
-            "all of it,"
+            f"all of it, {without_labels}"
         )
     elif "labels" in recipe:
-        what = "The network learned from the labelled images; what its first layer starts from"
-    notes = [
-        f"Protocol: {scores.get('protocol')}. {what} learned from the unlabelled images and "
-        "from all training images without their labels; test images were only answered."
-    ]
+        learned = "The network learned from the labelled images"
+        if recipe.get("network", {}).get("first") == "random":
+            learned += " alone; test images were only answered."
+        else:
+            learned += f"; what its first layer starts from {without_labels}"
+    notes = [f"Protocol: {scores.get('protocol')}. {learned}"]
     folds = scores.get("folds")
     if folds:
         listed = ", ".join(f"{100 * fold['accuracy']:.1f} %" for fold in folds)

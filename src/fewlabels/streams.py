@@ -3,11 +3,13 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from pathlib import Path
 from typing import Any, TextIO
 
 from fewlabels.errors import DataError
+from fewlabels.torchrun import is_first
 
 NOBODY_READS = 141  # 128 and the number of SIGPIPE, as a shell tells of `... | head`
 
@@ -27,6 +29,16 @@ def quiet_when_unread(run: Callable[[], int]) -> int:
         let_go(sys.stderr)
         return NOBODY_READS
     return code
+
+
+@contextmanager
+def of_the_first() -> Iterator[None]:
+    """Inside the block only the first of several processes writes to stdout and stderr."""
+    if is_first():
+        yield
+        return
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        yield
 
 
 def print_result(

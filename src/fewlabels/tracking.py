@@ -12,13 +12,13 @@ class Board:
 
     Parameters
     ----------
-    folder : for the event files
-    first_step : points from here on that an earlier, interrupted training wrote are replaced
+    folder : for the event files; points that an earlier, interrupted training wrote there are
+        replaced, as a training that goes on notes all its epochs again
 
     Raises ConfigError where TensorBoard is not installed.
     """
 
-    def __init__(self, folder: Path, first_step: int = 0) -> None:
+    def __init__(self, folder: Path) -> None:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
@@ -26,7 +26,7 @@ class Board:
                 "training.tensorboard needs TensorBoard, which is not installed: "
                 "pip install 'fewlabels[track]'"
             ) from error
-        self.writer: Any = SummaryWriter(str(folder), purge_step=first_step)
+        self.writer: Any = SummaryWriter(str(folder), purge_step=0)
 
     def started(self, stage: str, total: int | None, unit: str) -> None: ...
 

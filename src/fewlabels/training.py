@@ -149,8 +149,8 @@ def train(
             say(f"going on from step {loop.step}")
         for one in [graph] if averaged is None else [graph, averaged.graph]:
             around.enter_context(one.any_size())  # the first part may show smaller images
-        if config.tensorboard:
-            around.enter_context(watching(_board(folder, loop.step, around)))
+        if config.tensorboard and fabric.is_global_zero:
+            around.enter_context(watching(_board(folder, around)))
         loop.run()
     if averaged is not None:
         averaged.give_back()
@@ -220,9 +220,9 @@ def _devices(device: torch.device) -> list[torch.device]:
     return [] if device.type == "cpu" else [device]
 
 
-def _board(folder: Path | None, first_step: int, around: ExitStack) -> Board:
+def _board(folder: Path | None, around: ExitStack) -> Board:
     if folder is None:
         raise ConfigError("training.tensorboard needs a folder to write to: name one")
-    board = Board(folder / "tensorboard", first_step)
+    board = Board(folder / "tensorboard")
     around.callback(board.close)
     return board
