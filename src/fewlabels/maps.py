@@ -30,7 +30,8 @@ COMPONENTS = 50
 POWERS = 3  # iterations of the randomized decomposition
 EXACT_UP_TO = 60_000  # images: the neighbours of more are approximate
 FFT_FROM = 10_000  # images: fewer are faster with a tree (Barnes and Hut)
-EXAGGERATED, PLAIN = 250, 500  # steps of gradient descent, at most
+SMALL = 2000  # images: so few settle in fewer steps
+STEPS, SMALL_STEPS = (250, 500), (150, 250)  # of gradient descent: exaggerated, then plain at most
 EXAGGERATION, MOMENTUM = 12.0, 0.8
 ROUND = 50  # steps until it is looked at again
 CONVERGED = 0.001  # the descent ends where a round brings less than this part of the divergence
@@ -117,7 +118,8 @@ def embed(
         perplexity = most
     n_threads = n_threads or torch.get_num_threads()
 
-    with stage("map of the images", total=EXAGGERATED + PLAIN, unit="steps") as advance:
+    steps = SMALL_STEPS if n_images <= SMALL else STEPS
+    with stage("map of the images", total=sum(steps), unit="steps") as advance:
         # t-SNE knows no unit; brought to [-1, 1] no distance overflows
         scale = float(np.abs(features_ND).max())
         scaled_ND = features_ND / features_ND.dtype.type(scale)
@@ -146,7 +148,7 @@ def embed(
             n_jobs=n_threads,
             random_state=seed,
         )
-        _descend(fitted, advance)
+        _descend(fitted, *steps, advance)
     # as openTSNE does before it places new images
     fitted -= (np.max(fitted, axis=0) + np.min(fitted, axis=0)) / 2
     return Map(
@@ -159,7 +161,9 @@ def embed(
     )
 
 
-def _descend(fitted: TSNEEmbedding, advance: Callable[[int], None]) -> None:
+def _descend(
+    fitted: TSNEEmbedding, exaggerated: int, plain: int, advance: Callable[[int], None]
+) -> None:
     """Gradient descent in place, first exaggerated, then until it has converged."""
     divergence = [np.inf]
 
@@ -169,9 +173,9 @@ def _descend(fitted: TSNEEmbedding, advance: Callable[[int], None]) -> None:
 
     how = {"momentum": MOMENTUM, "inplace": True, "propagate_exception": True}
     how |= {"callbacks": told, "callbacks_every_iters": ROUND}
-    fitted.optimize(EXAGGERATED, exaggeration=EXAGGERATION, **how)
+    fitted.optimize(exaggerated, exaggeration=EXAGGERATION, **how)
     divergence = [np.inf]
-    for _ in range(PLAIN // ROUND):
+    for _ in range(plain // ROUND):
         fitted.optimize(ROUND, **how)
         if divergence[-2] - divergence[-1] < CONVERGED * abs(divergence[-1]):
             break
