@@ -23,18 +23,20 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "solving",
         "copies",
         "maps",
+        "figures curves galleries map_pictures",
+        "notebook",
     ),
     (
         "sources/",
         "patches",
         "surrogates places merging",
         "groups",
-        "layers",
+        "layers filter_pictures",
         "batch_norm batch_norm_gradient",
     ),
     (
         "heads",
-        "features",
+        "features excitations",
         "training training_loop training_config batches processes "
         "optimizers averaging checkpoints tracking",
         "architectures",
@@ -50,7 +52,6 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "protocol",
-        "figures curves",
         "report/",
         "showing",
         "scores_file",
@@ -58,6 +59,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "run_images",
         "comparing compare_job",
         "jobs",
+        "figure_settings figure_material map_figures network_figure report_figures figures_job",
         "tracing trace_job trace_losses trace_pictures",
     ),
     ("terminal", "streams", "__init__", "demo", "run_commands", "cli", "__main__"),

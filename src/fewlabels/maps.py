@@ -171,7 +171,7 @@ def _descend(
         divergence.append(error)
         advance(ROUND)
 
-    how = {"momentum": MOMENTUM, "inplace": True, "propagate_exception": True}
+    how: dict[str, Any] = {"momentum": MOMENTUM, "inplace": True, "propagate_exception": True}
     how |= {"callbacks": told, "callbacks_every_iters": ROUND}
     fitted.optimize(exaggerated, exaggeration=EXAGGERATION, **how)
     divergence = [np.inf]
