@@ -19,8 +19,8 @@ from fewlabels.figures import lacking_letters_as_boxes, shortened
 
 TILE = 48  # pixels of an image's side on the sheet, fewer where there are many images
 SMALLEST_TILE = 8
-FRAME = 2  # pixels around an image, in the colour of its class
-ROOM = 1.5  # sides of a tile that an image has to itself each way, in the mean
+FRAME = 3  # pixels around an image, in the colour of its class
+ROOM = 1.8  # sides of a tile that an image has to itself each way, in the mean
 LARGEST_SHEET = 5000  # pixels
 MOST_DRAWN = 10_000  # images on a sheet
 BLOCK = 2048  # cells that are assigned together: the time grows with their third power
@@ -40,7 +40,7 @@ def scattered(
 
     Parameters
     ----------
-    positions_N2 : finite floats of any unit; the scale leaves each image the room of 1.5 tiles
+    positions_N2 : finite floats of any unit; the scale leaves each image the room of 1.8 tiles
         each way in the mean
     images_N3HW : uint8
     frames_N3 : uint8 RGB colour of each one's frame; no frames if None
