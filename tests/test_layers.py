@@ -16,6 +16,8 @@ import fewlabels
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "progress", "threads", "precision", "interrupts", "memory", "whole_files"),
     (
+        "figures curves galleries map_pictures",
+        "notebook",
         "images joined",
         "graph graph_backward graph_checks graph_files graph_plans module_kinds drawing",
         "augment resampling colours draws",
@@ -23,15 +25,13 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "solving",
         "copies",
         "maps",
-        "figures curves galleries map_pictures",
-        "notebook",
     ),
     (
         "sources/",
         "patches",
         "surrogates places merging",
         "groups",
-        "layers filter_pictures",
+        "filter_pictures layers",
         "batch_norm batch_norm_gradient",
     ),
     (

@@ -13,8 +13,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from fewlabels.figures import GAP, GAP_GRAY, TILE_PIXELS, to_png
+from fewlabels.figures import GAP, GAP_GRAY, to_png
 
+BLOCK_PIXELS = 150  # patches are enlarged by a whole factor until a block is about as wide
 JPEG_QUALITY = 88
 WORDS_WIDTH = 64  # characters
 
@@ -38,7 +39,7 @@ def patch_gallery(patches_FP3SS: np.ndarray, *, columns: int | None = None) -> n
         raise ValueError(f"a gallery of patches needs one at least; got {patches_FP3SS.shape}")
     columns = columns or ceil(sqrt(1.5 * n_filters))
     inside = ceil(sqrt(n_patches))  # patches in a row of a block
-    zoom = max(1, round(TILE_PIXELS / (inside * size)))
+    zoom = max(1, round(BLOCK_PIXELS / (inside * size)))
     tile = size * zoom
     block_width = inside * (tile + 1) - 1
     block_height = ceil(n_patches / inside) * (tile + 1) - 1

@@ -61,10 +61,14 @@ def _map(material: Material, values_ND: np.ndarray, what: str, used: Mapping[str
     }
     placed = "snapped to a grid without overlap" if material.grid else "at their places"
     some = "" if len(drawn) == len(images) else f", {len(drawn):,} of them drawn"
-    framed = "" if frames is None else " in the colour of their class"
+    framed = "" if frames is None else ", framed in the colour of their class"
     caption = (
         f"t-SNE of {which} by {what}, {values_ND.shape[1]:,} values each; the images are drawn "
         f"{placed}{some}{framed}. Perplexity {found.perplexity:.4g}, trustworthiness {trust:.3f}"
-        + ("." if near is None else f", {percent(near)} lie nearest to one of their own class.")
+        + (
+            "."
+            if near is None
+            else f"; {percent(near)} have an image of their own class as the nearest."
+        )
     )
     return Drawn(picture=sheet, caption=caption, settings=used, numbers=numbers, photographs=True)

@@ -156,8 +156,8 @@ def class_colours(labels_N: np.ndarray, n_classes: int) -> np.ndarray | None:
 def with_legend(sheet: np.ndarray, class_names: Sequence[str]) -> np.ndarray:
     """The sheet with the names of the classes and their colours below it."""
     width = sheet.shape[1]
-    points = float(np.clip(width / 130, 7, 16))  # of the letters
-    columns = max(1, min(len(class_names), int(width / (points * 13))))
+    points = float(np.clip(width / 90, 7, 30))  # of the letters
+    columns = max(1, min(len(class_names), int(width / (points * 20))))
     rows = ceil(len(class_names) / columns)
     height = int(rows * points * 2.6 + points * 1.5)
     inches = (width / DOTS_PER_INCH, height / DOTS_PER_INCH)

@@ -48,12 +48,12 @@ def draw_filters(material: Material) -> Drawn:
     sheet = figures.filter_gallery(pictures_K3HW, per_filter_contrast=contrast == "each")
     n_images = min(layer.n_images, len(material.pool))
     n_patches = n_images * layer.patches_per_image
-    scaled = "of each filter for itself" if contrast == "each" else "of all filters by one factor"
+    scaled = "each filter by itself" if contrast == "each" else "all filters by one factor"
     caption = (
         f"{layer.n_filters:,} centroids of {layer.patch_size} x {layer.patch_size} pixels, found "
         f"by k-means on whitened patches, {layer.patches_per_image} of each of {n_images:,} images "
         f"without labels ({n_patches:,} in all). Edges stand by their orientation, then blobs by "
-        f"their colour; contrast is scaled {scaled}."
+        f"their colour; contrast scales {scaled}."
     )
     used = material.part("filters", "gallery")
     numbers = {"n_filters": len(pictures_K3HW), "n_images": n_images, "n_patches": n_patches}
@@ -89,7 +89,7 @@ def draw_deeper_filters(material: Material) -> Drawn:
         picture=sheet,
         caption=caption,
         settings=material.part("deeper", "gallery"),
-        numbers={"filters": shown.tolist(), "receptive_field": size, "n_images": len(searched)},
+        numbers={"n_filters": n_filters, "receptive_field": size, "n_images": len(searched)},
         photographs=True,
     )
 
