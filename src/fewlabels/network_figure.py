@@ -68,7 +68,7 @@ def draw_networks(material: Material) -> Drawn:
     if test is not None:
         on_test = (
             f"The test curve is on {min(protocol.N_CURVE, len(test)):,} of {len(test):,} images, "
-            "the number above on all of them."
+            "the numbers in brackets on all of them and their mirror images."
         )
     caption = (
         f"Accuracy of the network with 3 layers of filters and of the one with 2, trained on "
