@@ -48,3 +48,27 @@ SMALL = {
     },
 }
 SMALL["report-3"] = SMALL["report-2"]
+
+# settings with which all figures are drawn in seconds
+SMALL_FIGURES = {
+    "surrogates.n_classes": "20",
+    "surrogates.size": "8",
+    "surrogates.patch_size": "8",
+    "filters.n_filters": "12",
+    "filters.patch_size": "5",
+    "filters.stride": "1",
+    "filters.iterations": "2",
+    "deeper.n_filters": "10,3",
+    "deeper.patch_size": "4,2",
+    "deeper.n_groups": "1,2",
+    "deeper.channels_per_group": "0,4",
+    "deeper.iterations": "2",
+    "first.n_filters": "6",
+    "first.patch_size": "5",
+    "first.iterations": "2",
+    "network.width": "6",
+    "training.batch_size": "10",
+    "training.epochs": "2",
+    "map.perplexity": "4",
+    "gallery.deeper_filters": "4",
+}

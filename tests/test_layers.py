@@ -25,6 +25,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "torchrun",
     ),
     (
+        "figures curves galleries map_pictures",
+        "notebook",
         "images joined",
         "graph graph_backward graph_checks graph_files graph_plans module_kinds drawing",
         "augment resampling colours draws",
@@ -32,18 +34,19 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "solving",
         "copies",
         "origins",
+        "maps",
     ),
     (
         "sources/",
         "patches",
         "surrogates places merging",
         "groups",
-        "layers",
+        "filter_pictures layers",
         "batch_norm batch_norm_gradient",
     ),
     (
         "heads",
-        "features",
+        "features excitations",
         "training training_loop training_steps training_config batches processes "
         "optimizers averaging checkpoints tracking",
         "architectures",
@@ -58,8 +61,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "fitting",
     ),
     (
-        "protocol",
-        "figures curves",
+        "protocol enough",
         "report/",
         "showing",
         "scores_file",
@@ -67,6 +69,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "run_images",
         "comparing compare_job",
         "jobs",
+        "figure_settings figure_material map_figures network_figure report_figures figures_job",
         "tracing trace_job trace_losses trace_pictures",
     ),
     ("terminal", "streams", "__init__", "demo", "run_commands", "cli", "__main__"),

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fewlabels import fitting, protocol, recipes, scores_file, splits
+from fewlabels import enough, fitting, protocol, recipes, scores_file, splits
 from fewlabels.errors import ConfigError, DataError
 from fewlabels.images import Images, ImageSet
 from fewlabels.progress import watching
@@ -239,9 +239,9 @@ def test_too_few_images_are_known_before_learning(tiny_set: ImageSet, recipe, se
     small = {"filters.patches_per_image": "4"} if recipe == "kmeans-1" else {}
     one_fewer = {name: str(int(value) - 1) for name, value in settings.items()}
 
-    fitting.check_enough(tiny_set, recipes.named(recipe, small | one_fewer), plan, pool)
+    enough.check_enough(tiny_set, recipes.named(recipe, small | one_fewer), plan, pool)
     with pytest.raises(DataError, match=text):
-        fitting.check_enough(tiny_set, recipes.named(recipe, small | settings), plan, pool)
+        enough.check_enough(tiny_set, recipes.named(recipe, small | settings), plan, pool)
 
 
 def test_a_fold_of_one_class_is_too_few(tiny_set: ImageSet):
@@ -249,4 +249,4 @@ def test_a_fold_of_one_class_is_too_few(tiny_set: ImageSet):
     single = splits.Plan(protocol="mine", numbers=(3,), folds=(twos,))
 
     with pytest.raises(DataError, match="images of fold 3 are of fewer than 2 classes"):
-        fitting.check_enough(tiny_set, RECIPE, single, splits.pool(tiny_set))
+        enough.check_enough(tiny_set, RECIPE, single, splits.pool(tiny_set))

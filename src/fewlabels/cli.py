@@ -16,6 +16,8 @@ from cyclopts import App, CycloptsError, Parameter
 from fewlabels import run_commands, streams, terminal
 from fewlabels.errors import FewlabelsError
 from fewlabels.options import (
+    Device,
+    FigureName,
     Json,
     Learning,
     NotNegative,
@@ -179,6 +181,62 @@ def score(
             command=_command(),
         )
     streams.print_result(result, terminal.scores_text, as_json)
+
+
+@app.command
+def figures(
+    source: str,
+    /,
+    *,
+    out: Path,
+    grid: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+    only: Annotated[
+        tuple[FigureName, ...],
+        Parameter(negative="", show_default=False, consume_multiple=True),
+    ] = (),
+    settings: Annotated[
+        tuple[str, ...], Parameter(name="--set", negative="", show_default=False)
+    ] = (),
+    reading: Reading | None = None,
+    device: Device = "auto",
+    precision: Literal["auto", "fp32", "bf16"] = "auto",
+    as_json: Json = False,
+) -> None:
+    """Draw the figures of the report that this grew from, with its numbers: PNG, SVG, captions.
+
+    Parameters
+    ----------
+    source
+        A folder of images, or stl10, digits, shapes.
+    out
+        Folder of the figures and of index.html.
+    grid
+        Snap the images of the maps to a grid, so that none covers another.
+    only
+        Draw these figures alone; the networks take longest.
+    settings
+        Change one setting, such as map.perplexity=50 or gallery.contrast=shared; may be given
+        again.
+    device
+        Where to compute.
+    precision
+        Of matrix products; auto takes bf16 only where the processor has it.
+    """
+    from fewlabels import figures_job
+
+    with terminal.shown():
+        result = figures_job.draw_figures(
+            source,
+            out,
+            reading or Reading(),
+            only=only,
+            changes=settings,
+            grid=grid,
+            device=device,
+            precision=precision,
+            command=_command(),
+        )
+    streams.print_result(result, figures_job.text, as_json)
 
 
 for command in (

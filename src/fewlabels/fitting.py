@@ -16,7 +16,7 @@ from fewlabels import features, heads, origins, recipes, splits
 from fewlabels.architectures import ExemplarNetwork
 from fewlabels.checkpoints import precision_in
 from fewlabels.devices import resolve
-from fewlabels.errors import ConfigError, DataError
+from fewlabels.errors import ConfigError
 from fewlabels.graph import Graph
 from fewlabels.heads import Head
 from fewlabels.images import Images, ImageSet
@@ -182,30 +182,6 @@ def fit_folds(
         )
         for graph, head, facts in learned
     )
-
-
-def check_enough(image_set: ImageSet, recipe: Recipe, plan: splits.Plan, pool: Images) -> None:
-    """Whether there are the images that a recipe needs, known without learning anything.
-
-    Raises DataError where there are too few.
-    """
-    assert image_set.train.labels is not None
-    for number, fold in zip(plan.numbers, plan.folds, strict=True):
-        if len(np.unique(image_set.train.labels[fold])) < 2:
-            raise DataError(f"the labelled images of fold {number} are of fewer than 2 classes")
-    if recipe.surrogates is not None and len(pool) < recipe.surrogates.n_classes:
-        raise DataError(
-            f"{recipe.surrogates.n_classes:,} surrogate classes need as many images, and "
-            f"{len(pool):,} are left (--set surrogates.n_classes={len(pool)} for so many)"
-        )
-    layers = () if recipe.filters is None else recipe.filters.layers
-    for layer in layers:
-        n_patches = min(len(pool), layer.n_images) * layer.patches_per_image
-        if n_patches < layer.n_filters:
-            raise DataError(
-                f"{layer.n_filters:,} filters need as many patches, and {len(pool):,} images give "
-                f"{n_patches:,} (--set filters.n_filters={n_patches} for so many)"
-            )
 
 
 def _learn_features(

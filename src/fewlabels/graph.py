@@ -24,7 +24,7 @@ from typing import Self
 
 from torch import Tensor, nn
 
-from fewlabels import graph_backward
+from fewlabels import graph_backward, notebook
 from fewlabels.errors import ConfigError, DataError
 from fewlabels.graph_backward import Gradients, LossGradient, Recording
 from fewlabels.graph_checks import (
@@ -277,6 +277,16 @@ class Graph(nn.Module):
         """`names` (all, if there are none) and the nodes with the same modules."""
         modules = {self.layers[name] for name in known(names, self.layers, "the graph has no node")}
         return {name for name in self.layers if not names or self.layers[name] in modules}
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the drawing, and what modules show of themselves."""
+        from fewlabels import drawing  # which draws graphs, so it loads this file
+
+        tellers = (getattr(one, "_repr_html_", None) for one in dict.fromkeys(self.layers.values()))
+        parts = [tell() for tell in tellers if callable(tell)]
+        title = f"a network of {len(self.layers)} modules"
+        svg = notebook.drawing(drawing.as_svg(self), drawing.as_text(self))
+        return notebook.block(title, [svg, *parts])
 
     def describe(self) -> tuple[NodeFacts, ...]:
         """The facts of every node, in order of execution; `drawing` makes pictures of them."""

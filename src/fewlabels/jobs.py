@@ -36,7 +36,7 @@ def look(source: str, reading: Reading) -> dict[str, Any]:
     return survey(read_source(source, reading))
 
 
-def _refuse_inside(source: str, out: Path) -> None:
+def refuse_inside(source: str, out: Path) -> None:
     """What is read is not written into: a run among class folders would be a class."""
     if source not in NAMED_SOURCES and Path(source).resolve() in out.resolve().parents:
         raise ConfigError(f"{out} lies inside {source}, which is only read: name a folder outside")
@@ -46,7 +46,7 @@ def convert_source(
     source: str, dest: Path, to: Layout, reading: Reading, *, overwrite: bool = False
 ) -> dict[str, Any]:
     """`fewlabels convert`: the set in another layout."""
-    _refuse_inside(source, dest)
+    refuse_inside(source, dest)
     image_set = read_source(source, reading)
     convert(image_set, dest, to, overwrite=overwrite)
     counts = {part: len(images) for part, images in image_set.parts().items()}
@@ -68,7 +68,7 @@ def fit_run(
     `resume` keeps the checkpoints of a run of the same `out` that was cut off.
     """
     recipe = _recipe(asked)
-    _refuse_inside(source, out)
+    refuse_inside(source, out)
     folds = None if fold is None else (fold,)
     with _run_folder(asked, out, overwrite, resume) as (folder, clock, asked):
         image_set, plan = _planned(source, asked, folds)
@@ -103,7 +103,7 @@ def score_run(
     A budget is that of each training, so of each fold where networks learn from labels.
     """
     recipe = _recipe(asked)
-    _refuse_inside(source, out)
+    refuse_inside(source, out)
     with _run_folder(asked, out, overwrite, resume) as (folder, clock, asked):
         image_set, plan = _planned(source, asked, folds, several=True)
         if image_set.test is None or image_set.test.labels is None:

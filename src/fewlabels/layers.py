@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from fewlabels import filter_pictures
 from fewlabels.graph_files import register
 
 ACTIVATIONS = ("triangle", "soft-threshold", "absolute")
@@ -96,6 +97,9 @@ class PatchEncoder(nn.Module):
             f"{self.n_filters} filters, {self.patch_size}x{self.patch_size}{groups}, "
             f"{self.activation}, pool {self.pool}, grid {self.grid}"
         )
+
+    def _repr_html_(self) -> str:
+        return filter_pictures.as_html(self)
 
     @torch.no_grad()
     def set_group(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fewlabels import features, graph_files, heads, recipes, runs
+from fewlabels import features, graph_files, heads, notebook, recipes, runs
 from fewlabels.devices import resolve
 from fewlabels.errors import CheckpointError, DataError
 from fewlabels.graph import Graph
@@ -47,6 +47,7 @@ class Model:
     """A recogniser.
 
     image_size : (height, width) in pixels of what the graph takes
+    scores : what `scores.json` says of it; empty where it was not scored
     info : sections of `config.toml` beside `model` and `recipe`: seed, versions, command, ...
     """
 
@@ -56,6 +57,7 @@ class Model:
     recipe: Recipe
     image_size: tuple[int, int]
     info: Mapping[str, Any] = field(default_factory=dict)
+    scores: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def predict(
         self,
@@ -167,6 +169,29 @@ class Model:
         described = {"class_names": self.class_names, "image_size": self.image_size}
         recipe = self.recipe.as_dict()
         runs.write_toml(folder / runs.CONFIG, {**self.info, "model": described, "recipe": recipe})
+        if self.scores:
+            runs.write_json(folder / "scores.json", self.scores)
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the score and the confusion matrix."""
+        names, accuracy = self.class_names, self.scores.get("accuracy")
+        title = f"{self.recipe.name}: a model of {len(names)} classes"
+        listed = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+        parts = [notebook.line(listed)]
+        if accuracy is None:
+            parts.append(notebook.line("not scored: fewlabels evaluate RUN SOURCE scores it"))
+            return notebook.block(title, parts)
+        told = f"accuracy {100 * accuracy:.1f} % of {self.scores.get('n_test', 0):,} test images"
+        if self.scores.get("protocol"):
+            told += f", protocol {self.scores['protocol']}"
+        parts.append(notebook.line(told))
+        confusion_LL = np.asarray(self.scores.get("confusion", ()))
+        if confusion_LL.shape == (len(names), len(names)):
+            from fewlabels.figures import confusion_matrix  # matplotlib takes a second to load
+
+            matrix = confusion_matrix(confusion_LL, names)
+            parts.append(notebook.picture(matrix, "true class by row, answered class by column"))
+        return notebook.block(title, parts)
 
     @classmethod
     def load(cls, folder: str | Path) -> "Model":
@@ -197,7 +222,16 @@ class Model:
             recipe=recipe,
             image_size=(height, width),
             info=config,
+            scores=_scores(folder),
         )
+
+
+def _scores(folder: Path) -> dict[str, Any]:
+    """What a run says of its score; a model is used without one too."""
+    try:
+        return runs.read_scores(folder)
+    except CheckpointError:
+        return {}
 
 
 def probabilities(

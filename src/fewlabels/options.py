@@ -38,6 +38,9 @@ Resume = Annotated[
     ),
 ]
 Device = Literal["auto", "cpu", "cuda"]
+FigureName = Literal[
+    "surrogates", "filters", "deeper-filters", "networks", "map-of-pixels", "map-of-features"
+]
 
 
 @Parameter(name="*")

@@ -12,8 +12,9 @@ import numpy as np
 
 from fewlabels import splits
 from fewlabels.copies import copied, digests
+from fewlabels.enough import check_enough
 from fewlabels.errors import ConfigError, DataError
-from fewlabels.fitting import check_enough, fit_folds
+from fewlabels.fitting import fit_folds
 from fewlabels.graph import Graph
 from fewlabels.images import Images, ImageSet, as_float
 from fewlabels.model import Model, probabilities

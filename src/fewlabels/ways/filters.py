@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fewlabels import groups, kmeans, patches
+from fewlabels import filter_pictures, groups, kmeans, patches
 from fewlabels.errors import ConfigError
 from fewlabels.graph import Graph, Node, node
 from fewlabels.images import Images, as_float
@@ -278,15 +278,8 @@ def _learn_group(
 def gallery(graph: Graph) -> Tensor:
     """The filters of the first layer as pictures: (n_filters, 3, patch_size, patch_size).
 
-    Each is a centroid in the space of ZCA-whitened patches, around 0; 0 in channels that the
-    layer does not look at.
+    See `filter_pictures.pictures`.
     """
     encoder = graph.layers["layer1"]
     assert isinstance(encoder, PatchEncoder), "the first layer of filters is an encoder"
-    # rows of the projection are eigenvectors times a scale: their directions lead back to pixels
-    axes_ETss = F.normalize(encoder.project_GETss[0].flatten(1), dim=1)
-    pictures = encoder.centroids_GKE[0] @ axes_ETss
-    seen = pictures.view(-1, *encoder.project_GETss.shape[2:])
-    whole = seen.new_zeros(len(seen), encoder.channels, *seen.shape[2:])
-    whole[:, encoder.members_GT[0]] = seen
-    return whole
+    return filter_pictures.pictures(encoder)

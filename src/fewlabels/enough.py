@@ -1,0 +1,29 @@
+"""Whether a set has the images that a recipe needs, known before anything is learned."""
+
+import numpy as np
+
+from fewlabels.errors import DataError
+from fewlabels.images import Images, ImageSet
+from fewlabels.recipe import Recipe
+from fewlabels.splits import Plan
+
+
+def check_enough(image_set: ImageSet, recipe: Recipe, plan: Plan, pool: Images) -> None:
+    """Raises DataError where the labels are of one class, or images too few for a part."""
+    assert image_set.train.labels is not None
+    for number, fold in zip(plan.numbers, plan.folds, strict=True):
+        if len(np.unique(image_set.train.labels[fold])) < 2:
+            raise DataError(f"the labelled images of fold {number} are of fewer than 2 classes")
+    if recipe.surrogates is not None and len(pool) < recipe.surrogates.n_classes:
+        raise DataError(
+            f"{recipe.surrogates.n_classes:,} surrogate classes need as many images, and "
+            f"{len(pool):,} are left (--set surrogates.n_classes={len(pool)} for so many)"
+        )
+    layers = () if recipe.filters is None else recipe.filters.layers
+    for layer in layers:
+        n_patches = min(len(pool), layer.n_images) * layer.patches_per_image
+        if n_patches < layer.n_filters:
+            raise DataError(
+                f"{layer.n_filters:,} filters need as many patches, and {len(pool):,} images give "
+                f"{n_patches:,} (--set filters.n_filters={n_patches} for so many)"
+            )
