@@ -28,7 +28,9 @@ from fewlabels import graph_backward, notebook
 from fewlabels.errors import ConfigError, DataError
 from fewlabels.graph_backward import Gradients, LossGradient, Recording
 from fewlabels.graph_checks import (
-    Shape,
+    NodeFacts as NodeFacts,
+)
+from fewlabels.graph_checks import (
     check_inputs,
     check_names,
     execution_order,
@@ -56,24 +58,6 @@ def node(module: nn.Module, *inputs: str) -> Node:
     if not inputs:
         raise ConfigError(f"a node reads at least one value; {module} has none: name its inputs")
     return Node(module, inputs)
-
-
-@dataclass(frozen=True, kw_only=True)
-class NodeFacts:
-    """What `Graph.describe` tells of a node; `shape` is its output's, without the batch.
-
-    shared_with : the first node with the very same module (whose values are counted there)
-    """
-
-    name: str
-    module: nn.Module
-    inputs: tuple[str, ...]
-    shape: Shape
-    n_parameters: int
-    n_buffer_values: int
-    frozen: bool
-    is_output: bool
-    shared_with: str | None
 
 
 class _Layers(nn.ModuleDict):

@@ -1,9 +1,10 @@
-"""What is checked when a graph is built: its names, an order to run it in, and all its shapes.
+"""What a graph is checked for when it is built: names, an order, shapes; and a node's facts.
 
 Shapes are without the batch dimension, which comes first in every tensor.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from graphlib import CycleError, TopologicalSorter
 
@@ -14,6 +15,24 @@ from fewlabels.errors import ConfigError
 
 Shape = tuple[int, ...]
 PROBE_BATCH = 2  # not 1: a module that mixes images of a batch would not be noticed
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeFacts:
+    """What `Graph.describe` tells of a node; `shape` is its output's, without the batch.
+
+    shared_with : the first node with the very same module (whose values are counted there)
+    """
+
+    name: str
+    module: nn.Module
+    inputs: tuple[str, ...]
+    shape: Shape
+    n_parameters: int
+    n_buffer_values: int
+    frozen: bool
+    is_output: bool
+    shared_with: str | None
 
 
 def known(names: str | Sequence[str], there: Iterable[str], what: str) -> tuple[str, ...]:
