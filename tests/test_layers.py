@@ -22,6 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "kmeans",
         "solving",
         "copies",
+        "maps",
     ),
     (
         "sources/",
