@@ -54,6 +54,7 @@ def test_far_groups_lie_apart_on_the_map(groups, map_of_groups):
     features_ND, labels_N = groups
     positions_N2 = map_of_groups.positions_N2
 
+    assert (maps.COMPONENTS, 60) == map_of_groups.axes_CD.shape
     assert (3 * N_EACH, 2) == positions_N2.shape
     assert 1.0 == maps.neighbour_accuracy(positions_N2, labels_N)
     assert maps.trustworthiness(features_ND, positions_N2) > 0.9
@@ -91,14 +92,13 @@ def test_new_images_come_to_their_like_and_move_nothing(groups, map_of_groups):
     assert (0, 2) == map_of_groups.transform(new_MD[:0]).shape
 
 
-def test_with_principal_components_the_groups_stay_apart(groups, monkeypatch):
-    monkeypatch.setattr(maps, "DISTANCE_WORK", 0)
-    features_ND, labels_N = groups
-    reduced = maps.embed(features_ND, perplexity=10)
+def test_few_values_are_taken_as_they_are(groups):
+    features_ND, labels_N = groups[0][:, :40], groups[1]
+    found = maps.embed(features_ND, perplexity=10)
 
-    assert (maps.COMPONENTS, 60) == reduced.axes_CD.shape
-    assert 1.0 == maps.neighbour_accuracy(reduced.positions_N2, labels_N)
-    nearest_M = cdist(reduced.transform(features_ND), reduced.positions_N2).argmin(axis=1)
+    assert found.axes_CD is None
+    assert 1.0 == maps.neighbour_accuracy(found.positions_N2, labels_N)
+    nearest_M = cdist(found.transform(features_ND), found.positions_N2).argmin(axis=1)
     assert np.array_equal(labels_N, labels_N[nearest_M])
 
 
@@ -127,7 +127,7 @@ def test_a_perplexity_for_more_images_is_lowered_and_said(n_images, groups, capl
     assert f"perplexity of 30 needs 91 images, and there are {n_images}" in listener.messages[0]
     assert [] == caplog.records  # openTSNE says nothing beside it
     assert ("", "") == capfd.readouterr()
-    assert listener.total == listener.steps
+    assert 0 < listener.steps <= listener.total
 
 
 def test_images_that_are_equal_in_part_still_get_a_map():
@@ -148,7 +148,7 @@ def test_a_single_value_and_whole_numbers_are_features_too():
 def test_what_is_wrong_with_features_is_said(groups):
     features_ND = groups[0].copy()
     features_ND[[4, 9], 0] = np.nan, np.inf
-    with pytest.raises(DataError, match="2 of 60 images .* the first is image 4"):
+    with pytest.raises(DataError, match=r"2 of 60 images .* the first is image 4"):
         maps.embed(features_ND)
     with pytest.raises(DataError, match="all 60 images have the same features"):
         maps.embed(np.ones((60, 5)))
