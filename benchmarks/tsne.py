@@ -84,9 +84,9 @@ def measured_small(values_ND: np.ndarray, labels_N: np.ndarray, rounds: int) -> 
     # as scikit-learn's users call it: neighbours by n_jobs, the rest by OpenMP's own count
     ways = {
         "fewlabels": lambda: maps.embed(values_ND).positions_N2,
-        "scikit_learn": lambda: TSNE(
-            random_state=0, n_jobs=torch.get_num_threads()
-        ).fit_transform(values_ND),
+        "scikit_learn": lambda: TSNE(random_state=0, n_jobs=torch.get_num_threads()).fit_transform(
+            values_ND
+        ),
     }
     spent: dict[str, list[float]] = {name: [] for name in ways}
     found: dict[str, np.ndarray] = {}
