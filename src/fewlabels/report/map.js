@@ -104,6 +104,7 @@ function makeMap(pictures, sheets, opened) {
   new ResizeObserver(() => {
     painter.resize();
     moved();
+    painter.paint(); // at once: a canvas of another size is empty
   }).observe(canvas);
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => recolour(by, group));
   painter.paint();

@@ -2,7 +2,7 @@
 // with shapes, and few enough to be seen as the images themselves.
 
 const MANY = 4000; // images in view from which on they are dots
-const RADIUS = 4.5; // of marks, in pixels of the page
+const RADII = [2.5, 5]; // of marks, in pixels of the page: the smallest, where they are many
 const SMALLEST_IMAGE = 18; // pixels: smaller images are not worth drawing
 const LARGEST_IMAGE = 72;
 const MOST_IMAGES = 1200; // drawn as images
@@ -12,16 +12,18 @@ function makePainter(canvas, pictures, view, index, sheets) {
   let theme = themeColours();
   let density = 1; // pixels of the canvas for one of the page
   let memory = null; // ImageData as large as the canvas
-  let stamps = null;
+  let radius = RADII[1];
+  let stamps = new Map(); // radius -> marks drawn once
   let colouring = null;
   let pixels = null; // a 32-bit colour for each image
   let chosenGroup = -1; // brought out; the others are dim
-  let order = null; // dim images first, so that they lie below
+  let order = null; // dim images and those without a label first, so that they lie below
 
   const isDim = (i) => chosenGroup >= 0 && colouring.group[i] !== chosenGroup;
+  const isBelow = (i) => isDim(i) || colouring.looks[colouring.group[i]].isNone === true;
 
   function prepare() {
-    stamps = makeStamps(RADIUS * density, theme.paper);
+    stamps.clear();
     const palette = Uint32Array.from(colouring.looks, (look) => asPixel(look.colour));
     const dim = asPixel(theme.dim);
     pixels = new Uint32Array(pictures.mapped);
@@ -30,7 +32,7 @@ function makePainter(canvas, pictures, view, index, sheets) {
     let high = pictures.mapped;
     for (let i = pictures.mapped - 1; i >= 0; i--) {
       pixels[i] = isDim(i) ? dim : palette[colouring.group[i]];
-      if (isDim(i) || chosenGroup < 0) order[low++] = i;
+      if (isBelow(i)) order[low++] = i;
       else order[--high] = i;
     }
   }
@@ -85,12 +87,14 @@ function makePainter(canvas, pictures, view, index, sheets) {
 
   function paintMarks(visible) {
     context.clearRect(0, 0, canvas.width, canvas.height);
-    const half = stamps.side / 2;
+    if (!stamps.has(radius)) stamps.set(radius, makeStamps(radius * density, theme.paper));
+    const marks = stamps.get(radius);
+    const half = marks.side / 2;
     const dimLook = { colour: theme.dim, shape: 0 };
-    for (const wanted of chosenGroup < 0 ? [false] : [true, false]) {
+    for (const below of [true, false]) {
       for (const i of visible) {
-        if (isDim(i) !== wanted) continue;
-        const stamp = stamps.of(wanted ? dimLook : colouring.looks[colouring.group[i]]);
+        if (isBelow(i) !== below) continue;
+        const stamp = marks.of(isDim(i) ? dimLook : colouring.looks[colouring.group[i]]);
         context.drawImage(stamp, Math.round(view.pixelX(pictures.x[i]) * density - half), Math.round(view.pixelY(pictures.y[i]) * density - half));
       }
     }
@@ -113,7 +117,7 @@ function makePainter(canvas, pictures, view, index, sheets) {
       context.fillStyle = look.colour;
       context.fillRect(cx - wide / 2 - frame, cy - high / 2 - frame, wide + 2 * frame, high + 2 * frame);
       sheets.draw(context, i, cx - wide / 2, cy - high / 2, wide, high, paintSoon);
-      const r = Math.min(RADIUS, side / 6) * density;
+      const r = Math.min(radius, side / 6) * density;
       drawMark(context, look, cx - wide / 2 + r, cy - high / 2 + r, r, theme.paper);
     }
     context.globalAlpha = 1;
@@ -153,15 +157,17 @@ function makePainter(canvas, pictures, view, index, sheets) {
     asked = false;
     const box = inView(LARGEST_IMAGE);
     const n = index.count(...box);
-    const side = Math.min(LARGEST_IMAGE, 0.62 * Math.sqrt((view.width * view.height) / Math.max(1, n)));
+    const apart = Math.sqrt((view.width * view.height) / Math.max(1, n)); // if they were even
+    const side = Math.min(LARGEST_IMAGE, 0.62 * apart);
+    radius = Math.min(RADII[1], Math.max(RADII[0], Math.round(0.44 * apart) / 2));
     if (n > MANY) paintDots();
     else {
       const visible = index.inBox(...box);
       if (n <= MOST_IMAGES && side >= SMALLEST_IMAGE) paintImages(visible, side);
       else paintMarks(visible);
     }
-    if (state.chosen.length <= MANY) for (const i of state.chosen) ring(i, RADIUS + 2, theme.text);
-    if (state.pointed >= 0) ring(state.pointed, RADIUS + 5, theme.strong);
+    if (state.chosen.length <= MANY) for (const i of state.chosen) ring(i, radius + 2, theme.text);
+    if (state.pointed >= 0) ring(state.pointed, radius + 5, theme.strong);
     if (state.lasso.length > 1) lassoLine(state.lasso);
   }
 

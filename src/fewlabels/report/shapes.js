@@ -83,7 +83,7 @@ const COLOURINGS = {
 function byClass(pictures, labels, theme, none) {
   const n = pictures.classes.length;
   const looks = pictures.classes.map((name, i) => ({ name, colour: theme.classes[i % N_COLOURS], shape: i % N_SHAPES }));
-  looks.push({ name: none, colour: theme.dim, shape: 0 });
+  looks.push({ name: none, colour: theme.dim, shape: 0, isNone: true });
   const group = Uint16Array.from(labels.subarray(0, pictures.mapped), (label) => (label === UNKNOWN ? n : label));
   return { looks, group, isScale: false };
 }
