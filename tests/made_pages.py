@@ -63,7 +63,7 @@ def findings(n_images: int, n_classes: int = 4) -> Findings:
         recipe="none",
         class_names=names,
         scores={
-            "accuracy": float(np.trace(confusion)) / n_test,
+            "accuracy": float(np.trace(confusion)) / max(n_test, 1),
             "n_test": n_test,
             "confusion": confusion.tolist(),
         },

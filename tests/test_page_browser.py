@@ -259,9 +259,10 @@ def test_a_cell_of_the_confusion_matrix_opens_the_images_behind_it(browser, path
 
         names = opened.page.locator("#opened-files").input_value().splitlines()
         assert {pictures.names[i] for i in np.flatnonzero(behind)} == set(names)
-        assert f"{behind.sum()} of {behind.sum()} test images" in opened.page.locator(
-            "#opened-note"
-        ).inner_text()
+        assert (
+            f"{behind.sum()} of {behind.sum()} test images"
+            in opened.page.locator("#opened-note").inner_text()
+        )
         assert behind.sum() == opened.page.locator("#opened-images canvas").count()
         # the name of a class is a text, whatever it holds
         assert made_pages.CLASS_NAMES[0] in opened.page.locator("#opened-title").inner_text()

@@ -114,10 +114,12 @@ class LivePage:
             said=self.sentences[-N_SAID:],
             at=time.strftime("%H:%M:%S"),
         )
+        accuracies, losses = showing.learned(self.folder)
         return Findings(
             source=Path(self.source).name or self.source,
             recipe=self.recipe,
             class_names=(),
             progress=progress,
-            **showing.learned(self.folder),
+            accuracies=accuracies,
+            losses=losses,
         )

@@ -37,7 +37,7 @@ class Kept:
 def save(folder: Path, kept: Kept) -> None:
     """Write `pictures.safetensors`, in the place of one that was there."""
     described: dict[str, object] = {"format": FORMAT}
-    tensors = {}
+    tensors: dict[str, np.ndarray] = {}
     if (pictures := kept.pictures) is not None:
         sheets = pictures.sheets
         described["sheets"] = {

@@ -5,15 +5,18 @@ Shapes: N images, M of them on the map, D values of an image, L classes.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 from sklearn.decomposition import PCA
+from torch import nn
 
 from fewlabels import features, splits
 from fewlabels.devices import resolve
 from fewlabels.errors import DataError
 from fewlabels.figures import surrogate_gallery
+from fewlabels.graph import Graph
 from fewlabels.images import Images, ImageSet
 from fewlabels.model import Model, probabilities
 from fewlabels.pictures_file import Kept
@@ -114,10 +117,10 @@ def seen_by(model: Model, images: Images, device: str) -> tuple[np.ndarray, np.n
     Of a network that ends in the classes it is what its last layer reads.
     """
     (output,) = model.graph.outputs
-    how = {"flips": model.recipe.flips, "device": device}
+    how: dict[str, Any] = {"flips": model.recipe.flips, "device": device}
     if model.head.kind == "logits":
         answers_ML = probabilities((model,), images, device=device, what="answers for the map")[0]
-        output = model.graph.sources[output][0]
+        output = read_by_last_layer(model.graph)
     n_values = int(np.prod(model.graph.shapes[output]))
     components = None
     if len(images) * n_values > MOST_VALUES and n_values > COMPONENTS:
@@ -136,6 +139,16 @@ def seen_by(model: Model, images: Images, device: str) -> tuple[np.ndarray, np.n
     if answered:
         answers_ML = torch.cat(answered).numpy()
     return np.concatenate(kept), answers_ML
+
+
+def read_by_last_layer(graph: Graph) -> str:
+    """The name of what the last linear layer reads; the output where there is none."""
+    name = graph.outputs[0]
+    while name in graph.layers:
+        (name, *_), module = graph.sources[name], graph.layers[name]
+        if isinstance(module, nn.Linear):
+            return name
+    return graph.outputs[0]
 
 
 def positions(features_MD: np.ndarray, seed: int) -> tuple[np.ndarray, str]:

@@ -39,11 +39,13 @@ def findings_of(run: str | Path) -> Findings:
     config, scores = runs.read_config(run), runs.read_scores(run)
     graph = graph_files.load(run)
     kept = pictures_file.load(run)
+    accuracies, losses = learned(run)
     drawn: dict[str, Any] = {
         "pictures": kept.pictures,
         "suggestions": kept.suggestions,
         "surrogates": kept.surrogates,
-        **learned(run),
+        "accuracies": accuracies,
+        "losses": losses,
         "filters": first_filters(graph),
         "mistakes": load_mistakes(run),
         "graph_svg": drawing.as_svg(graph),
@@ -75,8 +77,8 @@ def findings_of(run: str | Path) -> Findings:
         ) from error
 
 
-def learned(run: Path) -> dict[str, list[Line]]:
-    """ "accuracies" and "losses" over the epochs, from the run's `metrics.jsonl`.
+def learned(run: Path) -> tuple[list[Line], list[Line]]:
+    """Accuracies and losses over the epochs, from the run's `metrics.jsonl`.
 
     Raises CheckpointError where the file is damaged.
     """
@@ -111,7 +113,7 @@ def learned(run: Path) -> dict[str, list[Line]]:
         )
         for number, points in enumerate(trainings)
     ]
-    return {"accuracies": accuracies, "losses": losses}
+    return accuracies, losses
 
 
 def first_filters(graph: Graph) -> np.ndarray | None:

@@ -130,9 +130,8 @@ def _names(
         line, x = lines[number], WIDTH - RIGHT
         look = f"line-{line.kind % N_KINDS}"
         start = across(line.epochs[-1])
-        parts.append(
-            f'<polyline class="{look} thread" points="{start:.1f},{y:.1f} {x},{y:.1f} {x + 12},{height:.1f}"/>'
-        )
+        thread = f"{start:.1f},{y:.1f} {x},{y:.1f} {x + 12},{height:.1f}"
+        parts.append(f'<polyline class="{look} thread" points="{thread}"/>')
         text = escape(f"{shortened(line.name, LABEL_LENGTH)} {say_value(line.values[-1])}")
         parts.append(f'<text class="name" x="{x + 16}" y="{height + 4:.1f}">{text}</text>')
     return "".join(parts)

@@ -55,10 +55,10 @@ function makeIndex(x, y) {
 
   // The images inside a closed line of corners [[x, y], ...], by the even-odd rule.
   function inside(corners) {
-    const across = corners.map((corner) => corner[0]);
-    const down = corners.map((corner) => corner[1]);
+    const across = Float64Array.from(corners, (corner) => corner[0]);
+    const down = Float64Array.from(corners, (corner) => corner[1]);
     const box = [Math.min(...across), Math.min(...down), Math.max(...across), Math.max(...down)];
-    return inBox(...box).filter((i) => isInside(corners, x[i], y[i]));
+    return inBox(...box).filter((i) => isInside(across, down, x[i], y[i]));
   }
 
   // The nearest image in a direction, within 45 degrees of it; -1 where there is none.
@@ -83,12 +83,12 @@ function makeIndex(x, y) {
   return { around, count, nearest, inBox, inside, nextInDirection };
 }
 
-function isInside(corners, px, py) {
+function isInside(across, down, px, py) {
   let within = false;
-  for (let i = 0, j = corners.length - 1; i < corners.length; j = i++) {
-    const [ax, ay] = corners[i];
-    const [bx, by] = corners[j];
-    if (ay > py !== by > py && px < ((bx - ax) * (py - ay)) / (by - ay) + ax) within = !within;
+  for (let i = 0, j = down.length - 1; i < down.length; j = i++) {
+    if (down[i] > py === down[j] > py) continue;
+    const crossing = ((across[j] - across[i]) * (py - down[i])) / (down[j] - down[i]) + across[i];
+    if (px < crossing) within = !within;
   }
   return within;
 }

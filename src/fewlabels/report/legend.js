@@ -41,8 +41,9 @@ function makeLegend(onChoice) {
       if (!counts[group]) return;
       const button = document.createElement("button");
       button.type = "button";
+      button.title = look.name;
       button.setAttribute("aria-pressed", String(group === chosenGroup));
-      button.append(swatch(look), text("", look.name), text("count", counts[group].toLocaleString("en")));
+      button.append(swatch(look), text("name", look.name), text("count", counts[group].toLocaleString("en")));
       button.addEventListener("click", () => onChoice(group === chosenGroup ? -1 : group));
       place.append(button);
     });

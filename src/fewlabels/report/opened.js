@@ -1,6 +1,7 @@
 // The dialog that shows some images large enough to see, and their names to copy or save.
 
 const SHOWN_AT_ONCE = 120;
+const NAMES_SHOWN = 2000; // a text of a hundred thousand lines takes seconds to lay out
 
 function makeOpened(pictures, sheets) {
   const part = (name) => document.getElementById(`opened${name}`);
@@ -8,6 +9,7 @@ function makeOpened(pictures, sheets) {
   const list = part("-images");
   let images = [];
   let nShown = 0;
+  let files = ""; // all names, as they are copied and saved
 
   function caption(i) {
     const text = document.createElement("span");
@@ -41,29 +43,39 @@ function makeOpened(pictures, sheets) {
     part("-title").textContent = title;
     part("-note").textContent = note;
     part("-said").textContent = "";
-    part("-files").value = images.map((i) => nameOf(pictures, i)).join("\n");
+    files = images.map((i) => nameOf(pictures, i)).join("\n");
+    showNames();
     showMore();
     if (!dialog.open) dialog.showModal();
     dialog.scrollTop = 0;
   }
 
+  function showNames() {
+    const more = images.length - NAMES_SHOWN;
+    const first = images.slice(0, NAMES_SHOWN).map((i) => nameOf(pictures, i));
+    if (more > 0) first.push(`... and ${more.toLocaleString("en")} more, which are copied and saved too`);
+    part("-files").value = first.join("\n");
+  }
+
   async function copy() {
-    const files = part("-files");
     try {
-      await navigator.clipboard.writeText(files.value);
+      await navigator.clipboard.writeText(files);
     } catch {
-      files.select(); // a page from a disk may not be let at the clipboard in the new way
+      // a page from a disk may not be let at the clipboard in the new way
+      part("-files").value = files;
+      part("-files").select();
       if (!document.execCommand("copy")) {
         part("-said").textContent = "The browser does not let the page copy: the names are selected, press Ctrl+C.";
         return;
       }
+      showNames();
     }
     part("-said").textContent = `${images.length.toLocaleString("en")} names copied.`;
   }
 
   function save() {
     const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([`${part("-files").value}\n`], { type: "text/plain" }));
+    link.href = URL.createObjectURL(new Blob([`${files}\n`], { type: "text/plain" }));
     link.download = "files.txt";
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10000);

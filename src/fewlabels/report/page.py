@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from fewlabels.errors import DataError
-from fewlabels.figures import confusion_matrix, filter_gallery, to_png
+from fewlabels.figures import confusion_matrix, filter_gallery, shortened, to_png
 from fewlabels.report import matrix
 from fewlabels.report.chart import line_chart
 from fewlabels.report.findings import (
@@ -36,7 +36,7 @@ SCRIPTS = (
     *("legend", "hover", "keyboard", "pointer", "map", "start"),
 )
 N_MISTAKES = 24  # thumbnails on a page
-MOST_FILTERS = 1_600
+SHORT = 40  # characters of a class name in a sentence
 LARGEST_SHEET = 300_000  # bytes of a lossless sheet of filters; a larger one is not lossless
 SHEET_QUALITY, PHOTO_QUALITY = 80, 85
 REFRESH_SECONDS = 5  # of a page that is written again while the run goes on
@@ -104,6 +104,7 @@ def _environment() -> Environment:
         "duration": duration,
         "png": lambda picture: address("png", to_png(picture)),
         "photo": lambda pixels: address("webp", webp(pixels.transpose(1, 2, 0), PHOTO_QUALITY)),
+        "short": lambda name: shortened(name, SHORT),
         "webp": lambda content: address("webp", content),
         "sheet": sheet_address,
         "base64": lambda content: Markup(base64.b64encode(content).decode()),

@@ -2,6 +2,7 @@
 
 const UNKNOWN = 65535; // a class that is not known
 const LEVELS = 65535; // of positions and confidences
+const LONGEST_NAME = 48; // characters of a class name
 
 function bytesOf(base64) {
   const text = atob(base64);
@@ -46,7 +47,11 @@ function nameOf(pictures, i) {
 }
 
 function className(pictures, label) {
-  return label === UNKNOWN ? "none" : pictures.classes[label];
+  return label === UNKNOWN ? "none" : shortened(pictures.classes[label]);
+}
+
+function shortened(name) {
+  return name.length <= LONGEST_NAME ? name : `${name.slice(0, LONGEST_NAME - 1).trimEnd()}…`;
 }
 
 function percentOf(pictures, i) {

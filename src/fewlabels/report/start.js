@@ -7,5 +7,6 @@ const opened = makeOpened(pictures, sheets);
 openFromMatrix(pictures, opened);
 const map = pictures.mapped ? makeMap(pictures, sheets, opened) : null;
 performance.mark("interactive");
+requestAnimationFrame(() => requestAnimationFrame(() => performance.mark("drawn")));
 unpackNames(pictures, given.names).then(() => performance.mark("named"));
 window.fewlabels = { pictures, map }; // for the browser's console, and for tests
