@@ -1,7 +1,11 @@
 """The page: what it says, what it leaves out, and that it stays one safe file."""
 
+import base64
+import hashlib
 import os
 import re
+from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -10,14 +14,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import made_pages
 from fewlabels.errors import DataError
 from fewlabels.images import Damaged
 from fewlabels.report import page
+from fewlabels.report.chart import Line, line_chart
 from fewlabels.report.findings import (
     ClassScore,
     Confusion,
     Findings,
     Mistake,
+    Progress,
     class_scores,
     flat_settings,
     wilson_interval,
@@ -40,7 +47,7 @@ class Elements(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.found.append((tag, dict(attrs)))
-        if tag not in ("meta", "img"):
+        if tag not in ("meta", "img", "input"):
             self.open.append(tag)
 
     def handle_endtag(self, tag):
@@ -111,7 +118,7 @@ def test_the_page_says_what_came_out(findings: Findings):
         assert said in text
 
 
-def test_the_page_is_one_file_without_scripts_or_addresses(findings: Findings):
+def test_a_page_without_pictures_is_one_file_without_scripts_or_addresses(findings: Findings):
     html = page.render(findings)
     elements = Elements(html)
 
@@ -120,8 +127,104 @@ def test_the_page_is_one_file_without_scripts_or_addresses(findings: Findings):
     assert {"data"} == {image["src"].split(":")[0] for image in elements.all("img")}
     assert all(image["alt"] for image in elements.all("img"))
     assert [] == re.findall(r"https?://|url\(|@import", html)
-    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-    assert policy in [meta.get("content") for meta in elements.all("meta")]
+    policy = "".join(elements.all("meta")[1]["content"] or "")
+    assert policy.startswith("default-src 'none'; img-src data: blob:; style-src 'sha256-")
+    assert "script-src" not in policy and "unsafe" not in policy
+    assert [] == [name for name, attributes in elements.found if "style" in attributes]
+
+
+def test_the_policy_names_the_very_style_and_script_of_the_page(findings: Findings):
+    html = page.render(replace(findings, pictures=made_pages.findings(12, 3).pictures))
+    (style,) = re.findall(r"<style>(.*?)</style>", html, re.DOTALL)
+    (script,) = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+
+    for kind, text in (("style", style), ("script", script)):
+        expected = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{expected}'" in unescape(html)
+    assert "http://" not in script and "fetch(" not in script and "eval" not in script
+    assert not re.findall(r"<[^>]* on[a-z]+=", html)  # the policy would not let it run
+
+
+@pytest.mark.parametrize("path", sorted(page.HERE.glob("*.js")), ids=lambda path: path.name)
+def test_a_script_can_be_read_in_one_go_and_is_part_of_the_page(path: Path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 300
+    assert path.stem in page.SCRIPTS
+
+
+def test_the_parts_of_a_score_are_put_side_by_side(findings: Findings):
+    scores = {**findings.scores, "accuracy_std": 0.0123, "n_folds": 10}
+    text = page.render(replace(findings, scores=scores)).replace("\u00a0", " ")
+
+    assert "± 1.2 points over 10 folds (standard deviation)" in text
+    assert "reaches 70.0 % (52.1 % to 83.3 %)" in text  # Wilson, 21 of 30, by hand
+
+
+def test_a_matrix_of_many_classes_is_a_picture():
+    n = 31
+    found = made_pages.findings(400, n)
+    elements = Elements(page.render(found))
+
+    assert [] == [table for table in elements.all("table") if table.get("class") == "matrix"]
+    assert 1 == sum(image.get("class") == "wide" for image in elements.all("img"))
+    cells = [button for button in elements.all("button") if button.get("class") == "cell"]
+    assert 0 < len(cells) <= 60
+
+
+def test_why_there_is_no_map_stands_in_its_place(findings: Findings):
+    pictures = made_pages.findings(8).pictures
+    bare = replace(pictures, positions_M2=np.empty((0, 2)), no_map="all <images> are equal")
+    html = page.render(replace(findings, pictures=bare))
+
+    assert "<b>There is no map.</b> All &lt;images&gt; are equal." in html
+    assert 'id="canvas"' not in html
+
+
+def test_a_run_that_goes_on_tells_how_far_it_is_and_loads_itself_again():
+    line = Line(name="test", epochs=(1, 2), values=(0.25, 0.5))
+    progress = Progress(
+        stage="training",
+        done=30,
+        total=120,
+        unit="steps",
+        seconds=65,
+        seconds_left=150,
+        ended={"clustering": 5.0},
+        said=["<b>resized</b>"],
+        at="12:34:56",
+    )
+    html = page.render(
+        Findings(
+            source="photos", recipe="labels", class_names=(), progress=progress, accuracies=[line]
+        )
+    )
+    text = html.replace("\u00a0", " ")
+
+    for said in (
+        "30 of 120 steps",
+        "2 min 30 s</b> left",
+        "1 min 05 s so far",
+        "12:34:56",
+        "25 %<",
+    ):
+        assert said in text
+    assert "&lt;b&gt;resized" in text and "test 50.0 %" in text
+    assert {"http-equiv": "refresh", "content": "5"} in Elements(html).all("meta")
+    assert "There is no score" not in text and "tell 0 kinds" not in text
+
+
+def test_a_line_of_a_chart_goes_through_its_points():
+    line = Line(name="<i>test</i>", epochs=(0, 5, 10), values=(0.0, 1.0, 0.5))
+    svg = line_chart([line], "Accuracy", page.percent)
+
+    # 0 to 10 epochs across 52 to 464, values 0 to 1 down 210 to 12: by hand
+    assert 'points="52.0,210.0 258.0,12.0 464.0,111.0"' in svg
+    assert "&lt;i&gt;test&lt;/i&gt; 50.0" in svg and "<i>" not in svg
+
+
+def test_a_chart_of_one_level_point_can_be_drawn():
+    svg = line_chart([Line(name="a", epochs=(1,), values=(0.3,))], "Loss", str)
+
+    assert "nan" not in svg and "inf" not in svg
 
 
 @settings(max_examples=30)

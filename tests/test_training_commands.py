@@ -67,7 +67,7 @@ def test_a_trained_recipe_is_fitted_evaluated_asked_and_reported(
     assert not (run / "checkpoints").exists()
     assert (scores["confusion"], scores["accuracy"]) == (again["confusion"], again["accuracy"])
     assert 20 == len(told["predictions"])
-    assert "data:image/png" in Path(page["report"]).read_text()
+    assert "data:image/webp" in Path(page["report"]).read_text()
     assert recipe == scores["recipe"]
     assert "training" in scores["seconds"]
     pull = "highest answer of the linear head" if recipe == "surrogate" else "cross-entropy"

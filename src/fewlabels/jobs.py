@@ -9,11 +9,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fewlabels import graph_files, processes, runs, scores_file, showing, splits, unfinished
+from fewlabels import (
+    graph_files,
+    pictures_file,
+    picturing,
+    processes,
+    runs,
+    scores_file,
+    showing,
+    splits,
+    unfinished,
+)
 from fewlabels.devices import resolve
 from fewlabels.errors import ConfigError, DataError
 from fewlabels.fitting import as_recipe, precision_of, within
 from fewlabels.images import ImageSet
+from fewlabels.live import LivePage
 from fewlabels.model import Model
 from fewlabels.options import Learning, Reading, seconds_of, settings_of
 from fewlabels.progress import Clock, watching
@@ -70,7 +81,7 @@ def fit_run(
     recipe = _recipe(asked)
     refuse_inside(source, out)
     folds = None if fold is None else (fold,)
-    with _run_folder(asked, out, overwrite, resume) as (folder, clock, asked):
+    with _run_folder(source, asked, recipe, out, overwrite, resume) as (folder, clock, asked):
         image_set, plan = _planned(source, asked, folds)
         if len(plan.folds) > 1:
             raise ConfigError(
@@ -84,6 +95,7 @@ def fit_run(
             info = _info(source, asked, image_set, plan, command)
             model = outcome.models[0]
             replace(model, info={**model.info, **info}).write(folder)
+            _keep_pictures(folder, asked, outcome, image_set, plan)
             _write(folder, scores, outcome, image_set)
     return {"run": str(out), "report": str(out / "report.html")} | scores
 
@@ -104,7 +116,7 @@ def score_run(
     """
     recipe = _recipe(asked)
     refuse_inside(source, out)
-    with _run_folder(asked, out, overwrite, resume) as (folder, clock, asked):
+    with _run_folder(source, asked, recipe, out, overwrite, resume) as (folder, clock, asked):
         image_set, plan = _planned(source, asked, folds, several=True)
         if image_set.test is None or image_set.test.labels is None:
             raise DataError(
@@ -118,6 +130,7 @@ def score_run(
             info = _info(source, asked, image_set, plan, command)
             graph_files.save(outcome.models[0].graph.to("cpu"), folder)
             runs.write_toml(folder / runs.CONFIG, info | {"recipe": recipe.as_dict()})
+            _keep_pictures(folder, asked, outcome, image_set, plan)
             _write(folder, scores, outcome, image_set)
     return {"run": str(out), "report": str(out / "report.html")} | scores
 
@@ -145,18 +158,14 @@ def predict_run(run: Path, paths: Sequence[Path], device: str = "auto") -> dict[
     }
 
 
-def report_run(run: Path) -> dict[str, Any]:
-    """`fewlabels report`: write the page again from the files of the run."""
-    with runs.disk_full_is_said(run):
-        return {
-            "run": str(run),
-            "report": str(page.write(showing.findings_of(run), run / showing.PAGE)),
-        }
-
-
 @contextmanager
 def _run_folder(
-    asked: Learning, out: Path, overwrite: bool, resume: bool = False
+    source: str,
+    asked: Learning,
+    recipe: Recipe,
+    out: Path,
+    overwrite: bool,
+    resume: bool = False,
 ) -> Iterator[tuple[Path, Clock, Learning]]:
     """The run's folder, its seconds, and what was asked with the precision that it has.
 
@@ -171,6 +180,7 @@ def _run_folder(
         if is_first():
             folder = around.enter_context(runs.claim(out, overwrite, resume))
             around.enter_context(watching(runs.Diary(folder / "metrics.jsonl")))
+            around.enter_context(watching(LivePage(folder, source, recipe.name)))
             place = folder / unfinished.CHECKPOINTS
             precision = precision_of(asked.precision, device, place, resume)  # type: ignore[assignment]
         precision = processes.agreed(precision, device)  # type: ignore[assignment]
@@ -252,6 +262,22 @@ def _info(
         "damaged": [{"name": file.name, "reason": file.reason} for file in image_set.damaged],
     }
     return {"run": run, "data": data, "versions": runs.versions()}
+
+
+def _keep_pictures(
+    folder: Path, asked: Learning, outcome: Outcome, image_set: ImageSet, plan: splits.Plan
+) -> None:
+    """What the page shows of the images, by the model of the first fold."""
+    kept = picturing.kept_of(
+        outcome.models[0],
+        image_set,
+        plan,
+        asked.n_mapped,
+        scores=outcome.scores[0] if outcome.scores else None,
+        device=asked.device,
+        seed=asked.seed,
+    )
+    pictures_file.save(folder, kept)
 
 
 def _write(folder: Path, scores: dict[str, Any], outcome: Outcome, image_set: ImageSet) -> None:

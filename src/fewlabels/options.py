@@ -41,6 +41,8 @@ Device = Literal["auto", "cpu", "cuda"]
 FigureName = Literal[
     "surrogates", "filters", "deeper-filters", "networks", "map-of-pixels", "map-of-features"
 ]
+N_MAPPED = 1000  # images on the map of a report
+Mapped = Annotated[int, Parameter(name="--map", validator=NotNegative)]
 
 
 @Parameter(name="*")
@@ -77,6 +79,8 @@ class Learning(Reading):
     "Where to compute."
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     "Of matrix products; auto takes bf16 only where the processor has it."
+    n_mapped: Mapped = N_MAPPED
+    "So many images on the report's map; 0 for none."
 
 
 def settings_of(pairs: Sequence[str]) -> dict[str, str]:

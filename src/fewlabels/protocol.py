@@ -47,6 +47,7 @@ class Scores:
     confusion : int64 array of shape (n_classes, n_classes)
     calibration_error : expected calibration error over 15 bins, see `calibration_error`
     mistakes : the most confident ones
+    answered_N, confidence_N : the class that was answered for each image, and its probability
     """
 
     accuracy: float
@@ -55,6 +56,8 @@ class Scores:
     n_test: int
     calibration_error: float
     mistakes: tuple[Answer, ...]
+    answered_N: np.ndarray
+    confidence_N: np.ndarray
 
     def as_dict(self, class_names: Sequence[str]) -> dict[str, Any]:
         """As in `scores.json`."""
@@ -241,6 +244,8 @@ def measure(answers_NL: np.ndarray, labels_N: np.ndarray) -> Scores:
             Answer(int(i), int(labels_N[i]), int(answered_N[i]), float(confidence_N[i]))
             for i in worst
         ),
+        answered_N=answered_N,
+        confidence_N=confidence_N,
     )
 
 

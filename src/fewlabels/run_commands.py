@@ -4,7 +4,7 @@ from pathlib import Path
 
 from fewlabels import streams, terminal
 from fewlabels.errors import ConfigError
-from fewlabels.options import Device, Json
+from fewlabels.options import Device, Json, Mapped
 
 
 def evaluate(
@@ -55,18 +55,32 @@ def predict(
     streams.print_result(result, terminal.predictions_text, as_json)
 
 
-def report(run: Path, /, *, as_json: Json = False) -> None:
+def report(
+    run: Path,
+    /,
+    *,
+    n_mapped: Mapped | None = None,
+    images: str | None = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
     """Write the report of a run again.
 
     Parameters
     ----------
     run
         Folder of a fit or score.
+    n_mapped
+        Make the map again, with so many images; 0 for none. As it was if not given.
+    images
+        With --map, another source of the images than the one it learned from.
+    device
+        Where to compute.
     """
-    from fewlabels import jobs
+    from fewlabels import report_job
 
     with terminal.shown():
-        result = jobs.report_run(run)
+        result = report_job.report_run(run, n_mapped, images, device)
     streams.print_result(result, lambda result: result["report"], as_json)
 
 

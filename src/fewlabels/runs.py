@@ -1,7 +1,8 @@
 """A run folder: claimed before the work, written whole, and described so that it can be repeated.
 
     config.toml          every setting, the seed, versions, the command
-    graph.json, weights.safetensors, head.safetensors, mistakes.safetensors
+    graph.json, weights.safetensors, head.safetensors, mistakes.safetensors,
+    pictures.safetensors
     metrics.jsonl        a line per epoch and per stage
     scores.json, report.html
     trace.svg, trace.json   where `fewlabels trace` was asked
@@ -34,7 +35,7 @@ from fewlabels.whole_files import FULL, is_full, write_file
 CONFIG = "config.toml"
 OURS = frozenset(
     f"{CONFIG} graph.json weights.safetensors head.safetensors mistakes.safetensors "
-    "metrics.jsonl scores.json report.html trace.svg trace.json".split()
+    "pictures.safetensors metrics.jsonl scores.json report.html trace.svg trace.json".split()
 ) | {unfinished.CHECKPOINTS, unfinished.ASIDE, unfinished.MARKER, unfinished.CURVES}
 
 

@@ -5,6 +5,7 @@ gone by then.
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,13 @@ import safetensors
 import safetensors.numpy
 from torch import nn
 
-from fewlabels import drawing, graph_files, runs
+from fewlabels import comparing, drawing, graph_files, pictures_file, runs
 from fewlabels.errors import CheckpointError
 from fewlabels.graph import Graph
 from fewlabels.images import Damaged, ImageSet
 from fewlabels.layers import PatchEncoder
 from fewlabels.protocol import Answer
+from fewlabels.report.chart import Line
 from fewlabels.report.findings import Findings, Mistake
 from fewlabels.ways import filters
 from fewlabels.whole_files import write_file
@@ -36,7 +38,14 @@ def findings_of(run: str | Path) -> Findings:
     run = Path(run)
     config, scores = runs.read_config(run), runs.read_scores(run)
     graph = graph_files.load(run)
+    kept = pictures_file.load(run)
+    accuracies, losses = learned(run)
     drawn: dict[str, Any] = {
+        "pictures": kept.pictures,
+        "suggestions": kept.suggestions,
+        "surrogates": kept.surrogates,
+        "accuracies": accuracies,
+        "losses": losses,
         "filters": first_filters(graph),
         "mistakes": load_mistakes(run),
         "graph_svg": drawing.as_svg(graph),
@@ -66,6 +75,45 @@ def findings_of(run: str | Path) -> Findings:
         raise CheckpointError(
             f"scores.json and {runs.CONFIG} of {run} do not fit together ({error}): fit again"
         ) from error
+
+
+def learned(run: Path) -> tuple[list[Line], list[Line]]:
+    """Accuracies and losses over the epochs, from the run's `metrics.jsonl`.
+
+    Raises CheckpointError where the file is damaged.
+    """
+    records = comparing.read_metrics(run / "metrics.jsonl")
+    accuracies = [
+        Line(
+            name=part,
+            epochs=curve.epochs,
+            values=curve.accuracy,
+            kind=kind,
+            is_main=number == 0,
+        )
+        for kind, (part, curves) in enumerate(comparing.curves_of(records).items())
+        for number, curve in enumerate(curves)
+    ]
+    trainings: list[list[tuple[float, float]]] = []
+    for record in records:
+        epoch, loss = record.get("epoch"), record.get("loss")
+        if not isinstance(epoch, int | float) or not isinstance(loss, int | float):
+            continue
+        if not math.isfinite(loss):
+            continue
+        if not trainings or epoch <= trainings[-1][-1][0]:
+            trainings.append([])
+        trainings[-1].append((float(epoch), float(loss)))
+    losses = [
+        Line(
+            name="training",
+            epochs=[epoch for epoch, _ in points],
+            values=[loss for _, loss in points],
+            is_main=number == 0,
+        )
+        for number, points in enumerate(trainings)
+    ]
+    return accuracies, losses
 
 
 def first_filters(graph: Graph) -> np.ndarray | None:

@@ -289,3 +289,4 @@ class Loop:
             )
             checkpoints.save(checkpoint, self.folder)
         self.saved_step = self.step
+        stand(STAGE, checkpoint=self.step)

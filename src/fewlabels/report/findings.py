@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from fewlabels.images import Damaged
+from fewlabels.report.chart import Line
+from fewlabels.report.pictures import Pictures
 
 Z_95 = 1.959963984540054  # a standard normal variable lies within +- Z_95 with probability 0.95
 
@@ -31,6 +33,49 @@ class Mistake:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Suggestion:
+    """An image that is worth a label.
+
+    pixels : uint8 array of shape (3, height, width)
+    part : of the set, as in `report.pictures.PARTS`
+    answer : class name, as far as the model can tell; probability : of the answer, in [0, 1]
+    reason : in words, where there is more to say than that the answer is unsure
+    """
+
+    pixels: np.ndarray
+    name: str
+    part: str
+    answer: str
+    probability: float
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How a run that is not finished stands.
+
+    stage : what it is doing; done of total units, None where the end is not known
+    seconds : since the start; seconds_left : of the stage
+    ended : stages that are through, with their seconds; said : sentences, the last ones
+    at : when this was written, as a clock shows it
+    """
+
+    stage: str
+    done: int = 0
+    total: int | None = None
+    unit: str = ""
+    seconds: float = 0.0
+    seconds_left: float | None = None
+    ended: Mapping[str, float] = field(default_factory=dict)
+    said: Sequence[str] = ()
+    at: str = ""
+
+    @property
+    def share(self) -> float | None:
+        return min(1.0, self.done / self.total) if self.total else None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Findings:
     """All that a page shows. What a run lacks stays at its default, and the page says so.
 
@@ -43,6 +88,11 @@ class Findings:
     settings : of the recipe; sections may nest
     seconds : of each stage; those of `scores` if empty
     command : that makes the run again
+    accuracies, losses : over the epochs, a line for each part and training
+    pictures : the images of the map and of the confusion matrix
+    suggestions : images to label next, the first first
+    surrogates : a WebP file, the gallery of the first surrogate classes
+    progress : of a run that is not finished
     """
 
     source: str
@@ -61,6 +111,12 @@ class Findings:
     command: str | None = None
     notes: Sequence[str] = ()
     damaged: Sequence[Damaged] = ()
+    accuracies: Sequence[Line] = ()
+    losses: Sequence[Line] = ()
+    pictures: Pictures | None = None
+    suggestions: Sequence[Suggestion] = ()
+    surrogates: bytes | None = None
+    progress: Progress | None = None
 
     def __post_init__(self) -> None:
         confusion, n = self.scores.get("confusion"), len(self.class_names)
