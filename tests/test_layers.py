@@ -32,7 +32,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "batch_norm batch_norm_gradient",
     ),
     (
-        "heads",
+        "heads head_kinds",
         "features",
         "training training_loop training_config batches processes "
         "optimizers averaging checkpoints tracking",

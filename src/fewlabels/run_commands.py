@@ -1,10 +1,13 @@
 """Commands on runs that are there: evaluate, predict, report, trace, compare; see `cli`."""
 
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from fewlabels import streams, terminal
 from fewlabels.errors import ConfigError
-from fewlabels.options import Device, Json
+from fewlabels.options import Device, Json, Probability
 
 
 def evaluate(
@@ -32,10 +35,13 @@ def predict(
     run: Path,
     /,
     *paths: Path,
+    none_below: Annotated[float | None, Parameter(validator=Probability)] = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """Name the class of images: a line each with path, class and probability, parted by tabs.
+
+    A fourth column says "none of these" where the image probably belongs to none of the classes.
 
     Parameters
     ----------
@@ -43,6 +49,9 @@ def predict(
         Folder of a fit.
     paths
         Image files, or folders of them.
+    none_below
+        Say "none of these" where the class has a probability under this, in place of the one under
+        which one in 20 images of the classes fell.
     device
         Where to compute.
     """
@@ -51,7 +60,7 @@ def predict(
     if not paths:
         raise ConfigError("predict needs at least one PATH: image files, or folders of them")
     with terminal.shown():
-        result = jobs.predict_run(run, paths, device)
+        result = jobs.predict_run(run, paths, device, none_below)
     streams.print_result(result, terminal.predictions_text, as_json)
 
 
