@@ -133,7 +133,7 @@ def evaluate_run(run: Path, source: str | None = None, device: str = "auto") -> 
 def predict_run(
     run: Path, paths: Sequence[Path], device: str = "auto", none_below: float | None = None
 ) -> dict[str, Any]:
-    """`fewlabels predict`: for each image a class name, a probability, and whether it is of none."""
+    """`fewlabels predict`: each image's class and probability, and whether it is of none."""
     model = Model.load(run)
     answered = model.predict(paths, device=device, none_below=none_below)
     columns = answered.names, answered.labels, answered.probability.tolist(), answered.none.tolist()
