@@ -21,7 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "augment resampling colours draws",
         "kmeans",
         "solving",
-        "copies",
+        "copies near_copies",
     ),
     (
         "sources/",
@@ -33,6 +33,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "heads head_kinds",
+        "novelty choosing mislabelled",
         "features",
         "training training_loop training_config batches processes "
         "optimizers averaging checkpoints tracking",
@@ -45,11 +46,13 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "runs unfinished",
         "splits",
         "model",
+        "views",
         "fitting",
     ),
     (
         "protocol",
         "figures curves",
+        "suggestions",
         "report/",
         "showing",
         "scores_file",
@@ -57,6 +60,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "run_images",
         "comparing compare_job",
         "jobs",
+        "suggesting suggest_job",
         "tracing trace_job trace_losses trace_pictures",
     ),
     ("terminal", "streams", "__init__", "demo", "run_commands", "cli", "__main__"),

@@ -50,11 +50,17 @@ def extract(
 
 
 def blocks(
-    graph: Graph, images: Images, *, flips: bool, device: str = "cpu", what: str = "features"
+    graph: Graph,
+    images: Images,
+    *,
+    flips: bool,
+    device: str = "cpu",
+    wanted: str | None = None,
+    what: str = "features",
 ) -> Iterator[Tensor]:
     """What `extract` gives, some rows at a time: all rows of a large set need gigabytes."""
     waiting: list[Tensor] = []
-    for start, rows_BD in _batches(graph, images, graph.outputs[0], flips, device, what):
+    for start, rows_BD in _batches(graph, images, wanted or graph.outputs[0], flips, device, what):
         waiting.append(rows_BD)
         if len(waiting) * BATCH >= ROWS or start + len(rows_BD) == len(images):
             yield torch.cat(waiting)

@@ -1,4 +1,4 @@
-"""Commands on runs that are there: evaluate, predict, report, trace, compare; see `cli`."""
+"""Commands on runs that are there: evaluate, predict, report, trace, suggest, compare."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +7,7 @@ from cyclopts import Parameter
 
 from fewlabels import streams, terminal
 from fewlabels.errors import ConfigError
-from fewlabels.options import Device, Json, Probability
+from fewlabels.options import Device, Json, Positive, Probability
 
 
 def evaluate(
@@ -106,6 +106,38 @@ def trace(
     with terminal.shown():
         result = trace_job.trace_run(run, images, out, device)
     streams.print_result(result, trace_pictures.text, as_json)
+
+
+def suggest(
+    run: Path,
+    source: str | None = None,
+    /,
+    *,
+    top: Annotated[int, Parameter(validator=Positive)] = 100,
+    out: Path | None = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Say which images to label next, which labels look wrong, what is double or of no class.
+
+    Parameters
+    ----------
+    run
+        Folder of a fit.
+    source
+        Another set of images than the one that the run learned from.
+    top
+        At most so many of each kind.
+    out
+        Folder of suggestions.csv, .json and .html; the run's if not given.
+    device
+        Where to compute.
+    """
+    from fewlabels import suggest_job
+
+    with terminal.shown():
+        result = suggest_job.suggest_run(run, source, top=top, out=out, device=device)
+    streams.print_result(result, suggest_job.text, as_json)
 
 
 def compare(*runs: Path, out: Path = Path(), as_json: Json = False) -> None:

@@ -5,6 +5,7 @@
     metrics.jsonl        a line per epoch and per stage
     scores.json, report.html
     trace.svg, trace.json   where `fewlabels trace` was asked
+    suggestions.csv, .json, .html   where `fewlabels suggest` was
     checkpoints/         where its trainings stood last
 
 The folder is made as `RUN.unfinished` and renamed when it is complete, so a run that is interrupted
@@ -34,7 +35,8 @@ from fewlabels.whole_files import FULL, is_full, write_file
 CONFIG = "config.toml"
 OURS = frozenset(
     f"{CONFIG} graph.json weights.safetensors head.safetensors mistakes.safetensors "
-    "metrics.jsonl scores.json report.html trace.svg trace.json".split()
+    "metrics.jsonl scores.json report.html trace.svg trace.json "
+    "suggestions.csv suggestions.json suggestions.html".split()
 ) | {unfinished.CHECKPOINTS, unfinished.MARKER}
 
 
