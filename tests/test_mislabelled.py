@@ -29,10 +29,9 @@ def test_wrong_labels_are_among_the_suspects_and_right_ones_are_not():
 
 def test_images_without_an_answer_and_classes_without_images_are_left_out():
     labels_N = np.array([0, 0, 2, 2, 0, 3])
-    answers_NL = np.array(
-        [[0.9, 0, 0.1, 0], [0.8, 0, 0.2, 0], [0.1, 0, 0.9, 0], [0.2, 0, 0.8, 0]]
-        + [[0.03, 0, 0.97, 0], [np.nan] * 4]
-    )
+    answers_NL = np.zeros((6, 4))
+    answers_NL[:, 2] = [0.1, 0.2, 0.9, 0.8, 0.97, np.nan]
+    answers_NL[:, 0] = 1 - answers_NL[:, 2]
 
     found, probability = mislabelled.suspects(labels_N, answers_NL)
 

@@ -58,7 +58,7 @@ def test_a_changed_picture_is_found_again(pictures: np.ndarray, change):
 
     assert {(3, 40), (12, 41), (31, 42)} == {(pair.first, pair.second) for pair in found}
     assert all(near_copies.LEAST_FINE <= pair.similarity <= 1 for pair in found)
-    assert sorted((-pair.similarity for pair in found)) == [-pair.similarity for pair in found]
+    assert sorted(-pair.similarity for pair in found) == [-pair.similarity for pair in found]
 
 
 def test_a_mirror_image_is_another_picture(pictures: np.ndarray):

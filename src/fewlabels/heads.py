@@ -92,7 +92,8 @@ def fit(
     """
     scaled_ND, mean_D, scale_D = _scaled(features_ND, labels_N)
     targets_NL = F.one_hot(labels_N, n_classes).float()
-    chosen, temperature, none_below = {}, 1.0, 0.0
+    chosen: dict[str, float] = {}
+    temperature, none_below = 1.0, 0.0
     several = _several(labels_N)
     if len(several):
         chosen, answers_NL = _held_out(in_own_span(scaled_ND), labels_N, targets_NL, config, seed)

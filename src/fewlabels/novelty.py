@@ -4,7 +4,8 @@ Labelled images are known to be of the classes, unlabelled ones are a mixture. W
 apart is not whether an image has a label but whether it is of a class: where labelled images are
 as dense among the unlabelled ones as the classes themselves, all images are of a class.
 
-Shapes: N labelled images, M unlabelled ones, D features, A principal axes, K landmarks.
+Shapes: N labelled images, M unlabelled ones, D features, A principal axes, K landmarks, F folds,
+S penalties.
 """
 
 from dataclasses import dataclass
@@ -15,13 +16,11 @@ from sklearn.linear_model import LogisticRegression
 
 N_AXES = 128
 N_LANDMARKS = 1000  # of the kernel
-WIDTH = 3.0  # of the kernel: exp(-WIDTH * d2 / mean d2)
-PENALTY = 0.003  # added to the kernel machine's mean square
+WIDTH = 1.0  # of the kernel: exp(-WIDTH * d2 / mean d2)
+PENALTIES = (0.0003, 0.001, 0.003, 0.01)  # of the kernel machine's mean square, tried in turn
 N_FOLDS = 5
 N_FOR_AXES = 10_000  # unlabelled images that say where the axes lie
-TAIL = (
-    0.2  # the share of images of the classes is read from scores above quantiles TAIL to 1 - TAIL
-)
+TAIL = 0.1  # the share of the classes is read between quantiles TAIL and 1 - TAIL of scores
 BLOCK = 4096  # images whose kernel is in memory together
 
 
@@ -148,7 +147,7 @@ def _cross_fitted(
 ) -> np.ndarray:
     """Weighted kernel least squares; the images of a fold are answered by what the others taught.
 
-    A fold's sums of squares are made once and taken from those of all.
+    Of the penalties, the one whose answers are nearest to the targets in the weighted mean square.
     """
     n_folds, n_landmarks = int(fold.max()) + 1, len(landmarks_KA)
     squares_FKK = np.zeros((n_folds, n_landmarks, n_landmarks))
@@ -166,22 +165,24 @@ def _cross_fitted(
             squares_FKK[one] += part_BK.T @ weighted_BK
             right_FK[one] += weighted_BK.T @ target[here][inside].astype(np.float32)
             kernels_FK[one] += weighted_BK.sum(0)
-    smooth_KK = PENALTY * _kernel(landmarks_KA, landmarks_KA).astype(np.float64)
-    smooth_KK[np.diag_indices(n_landmarks)] += 1e-6
-    taught_KF = np.empty((n_landmarks, n_folds))
+    smooth_KK = _kernel(landmarks_KA, landmarks_KA).astype(np.float64)
+    taught_SKF = np.empty((len(PENALTIES), n_landmarks, n_folds))
     for one in range(n_folds):
         others = np.arange(n_folds) != one
         total = weight_F[others].sum()
         mean = target_F[others].sum() / total
-        right_K = right_FK[others].sum(0) - mean * kernels_FK[others].sum(0)
+        right_K = (right_FK[others].sum(0) - mean * kernels_FK[others].sum(0)) / total
         squares_KK = squares_FKK[others].sum(0) / total
-        taught_KF[:, one] = np.linalg.solve(squares_KK + smooth_KK, right_K / total)
-    answered = np.empty(len(images_A))
+        squares_KK[np.diag_indices(n_landmarks)] += 1e-6  # landmarks may be equal
+        for place, penalty in enumerate(PENALTIES):
+            taught_SKF[place, :, one] = np.linalg.solve(squares_KK + penalty * smooth_KK, right_K)
+    answered_SN = np.empty((len(PENALTIES), len(images_A)))
     for start in range(0, len(images_A), BLOCK):
         here = slice(start, start + BLOCK)
-        answers_BF = _kernel(images_A[here], landmarks_KA) @ taught_KF
-        answered[here] = np.take_along_axis(answers_BF, fold[here, None], 1)[:, 0]
-    return answered
+        answers_SBF = _kernel(images_A[here], landmarks_KA) @ taught_SKF
+        answered_SN[:, here] = np.take_along_axis(answers_SBF, fold[None, here, None], 2)[:, :, 0]
+    error_S = (np.square(answered_SN - target) * weight).sum(1)
+    return answered_SN[error_S.argmin()]
 
 
 def _kernel(images_BA: np.ndarray, landmarks_KA: np.ndarray) -> np.ndarray:
@@ -195,15 +196,18 @@ def share_of_classes(found: Evidence) -> float:
 
     Of images of the classes, labelled or not, an equal part scores above any threshold; so the
     share is at most (part of the unlabelled above it) / (part of the labelled above it). The least
-    of these bounds, over thresholds at quantiles of the labelled images' scores.
+    of these bounds, over thresholds at quantiles of the labelled images' scores; each part is taken
+    a standard error to the safe side, so that few labels do not make a bound too low by chance.
     """
     if not len(found.unlabelled_M):
         return 1.0
     thresholds = np.quantile(found.labelled_N, np.linspace(TAIL, 1 - TAIL, 25))
     labelled = (found.labelled_N[:, None] >= thresholds).mean(0)
     unlabelled = (found.unlabelled_M[:, None] >= thresholds).mean(0)
+    above = unlabelled + np.sqrt(unlabelled * (1 - unlabelled) / len(found.unlabelled_M))
+    below = labelled - np.sqrt(labelled * (1 - labelled) / len(found.labelled_N))
     least = 1 / (len(found.unlabelled_M) + 1)
-    return float(np.clip((unlabelled / np.maximum(labelled, 1e-12)).min(), least, 1))
+    return float(np.clip((above / np.maximum(below, 1e-12)).min(), least, 1))
 
 
 def probabilities(found: Evidence, share: float) -> np.ndarray:
@@ -235,4 +239,6 @@ def probabilities(found: Evidence, share: float) -> np.ndarray:
         np.repeat([1, 0], n_unlabelled),
         sample_weight=np.concatenate([of_classes_M + 1e-9, 1 - of_classes_M + 1e-9]),
     )
+    if curve.coef_[0, 0] <= 0:  # the scores tell nothing
+        return np.full(n_unlabelled, of_classes_M.mean())
     return curve.predict_proba(scores_M1)[:, 1]

@@ -21,7 +21,7 @@ KINDS: Mapping[str, str] = {  # and what a person reads above them
 
 @dataclass(frozen=True)
 class Place:
-    """Where an image lies: its part (train, test, ...), its number there from 0, its name if any."""
+    """Where an image lies: its part (train, ...), its number there from 0, its name if any."""
 
     part: str
     number: int
