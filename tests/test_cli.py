@@ -74,6 +74,7 @@ def test_fit_writes_the_run_folder(tiny_run: Path, tiny_folder: Path):
         "n_test",
         "accuracy_clean",
         "n_leaked",
+        "none_below",
         "calibration_error",
         "seconds",
         "peak_memory_mib",

@@ -35,9 +35,10 @@ def test_a_loaded_head_answers_the_same_bit_for_bit(kind: str, n_classes: int, t
     loaded = heads.load(tmp_path)
 
     assert torch.equal(head.probabilities(FEATURES), loaded.probabilities(FEATURES))
-    assert (head.kind, head.temperature, head.chosen) == (
-        loaded.kind, loaded.temperature, loaded.chosen
+    assert (head.kind, head.temperature, head.chosen, head.none_below) == (
+        loaded.kind, loaded.temperature, loaded.chosen, loaded.none_below
     )  # fmt: skip
+    assert 0 < loaded.none_below < 1
     assert [heads.FILE] == [path.name for path in tmp_path.iterdir()]
 
 
@@ -94,12 +95,24 @@ def test_a_file_that_lacks_a_tensor_is_said(name: str, tmp_path: Path):
     assert "is not a whole head" in refusal(tmp_path)
 
 
+def test_a_file_of_format_1_loads_and_calls_nothing_none(tmp_path: Path):
+    head = head_of("kernel")
+    described = {"format": 1, "kind": "kernel", "temperature": 0.5, "chosen": head.chosen}
+    written = safetensors.torch.save(head.tensors, {"head": json.dumps(described)})
+    (tmp_path / heads.FILE).write_bytes(written)
+
+    loaded = heads.load(tmp_path)
+
+    assert (0.5, 0.0) == (loaded.temperature, loaded.none_below)
+    assert torch.equal(head.answers(FEATURES), loaded.answers(FEATURES))
+
+
 def test_a_file_of_a_newer_version_says_to_update(tmp_path: Path, monkeypatch):
     with monkeypatch.context() as newer:
-        newer.setattr(heads, "FORMAT", 2)
+        newer.setattr(heads, "FORMAT", heads.FORMAT + 1)
         heads.save(head_of("ridge"), tmp_path)
 
-    assert "is of format 2, this fewlabels reads 1: update fewlabels" in refusal(tmp_path)
+    assert "is of format 3, this fewlabels reads 2: update fewlabels" in refusal(tmp_path)
 
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path):

@@ -101,9 +101,11 @@ def test_scores_are_shown_in_percent():
 
 @pytest.mark.parametrize("probability", [0.98765])
 def test_predictions_are_one_line_an_image_parted_by_tabs(probability: float):
-    one = {"path": "a b.jpg", "class": "cat", "probability": probability}
+    one = {"path": "a b.jpg", "class": "cat", "probability": probability, "none_of_these": False}
+    none = one | {"none_of_these": True}
 
     assert "a b.jpg\tcat\t0.9877" == predictions_text({"predictions": [one]})
+    assert "a b.jpg\tcat\t0.9877\tnone of these" == predictions_text({"predictions": [none]})
 
 
 def test_a_training_tells_how_it_stands(monkeypatch):

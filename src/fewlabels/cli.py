@@ -244,6 +244,7 @@ for command in (
     run_commands.predict,
     run_commands.report,
     run_commands.trace,
+    run_commands.suggest,
     run_commands.compare,
 ):
     app.command(command)

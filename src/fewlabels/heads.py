@@ -1,12 +1,11 @@
 """Heads: features and labels to a classifier, its strength chosen by cross-validation.
 
-Shapes: N images to learn from, M to answer for, D features, L classes. Targets of the two ridge
-heads are 1 for the image's class and 0 elsewhere, less the mean; answers become probabilities
-through a softmax whose temperature is fitted to the cross-validation's answers.
+Shapes: N images to learn from, M to answer for, D features, L classes. Answers become probabilities
+through a softmax whose temperature is fitted to the cross-validation's answers, and from the same
+answers comes the probability under which an image is said to be of none of the classes.
 """
 
 import json
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,50 +14,24 @@ import safetensors
 import safetensors.torch
 import torch
 import torch.nn.functional as F
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from torch import Tensor
 
-from fewlabels.errors import CheckpointError, ConfigError, DataError
+from fewlabels.errors import CheckpointError, DataError
+from fewlabels.head_kinds import KINDS as KINDS
+from fewlabels.head_kinds import HeadConfig as HeadConfig
 from fewlabels.progress import stage
-from fewlabels.solving import gaussian, in_own_span, solve, solve_ridge, squared_distances
+from fewlabels.solving import gaussian, in_own_span, squared_distances
 
 FILE = "head.safetensors"
-FORMAT = 1
+FORMAT = 2  # 1 had no `none_below`
 BLOCK = 1024  # images answered together
+ONE_IN = 20  # held-out images of the classes may be called none of them
 # what reading a damaged file, or one of another making, may raise
 NOT_A_HEAD = (
     *(OSError, safetensors.SafetensorError, LookupError, TypeError, ValueError),
     *(AttributeError, RuntimeError),
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class HeadConfig:
-    """Settings of a head.
-
-    kind : "ridge", "kernel" (kernel ridge with a Gaussian kernel) or "logistic"
-    flips : average the features of an image and its mirror image, in training and in test
-    folds : of the cross-validation inside the given labels; fewer where a class has fewer images
-    strengths : of the regularisation, tried in turn, as a part of the mean diagonal of the
-        matrix that it is added to; for "logistic" the penalty per image
-    widths : of the kernel, tried in turn: exp(-width * d2 / mean d2); for "kernel" alone
-    """
-
-    kind: str = "kernel"
-    flips: bool = True
-    folds: int = 5
-    strengths: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1, 0.3)
-    widths: tuple[float, ...] = (0.25, 0.5, 1.0)
-
-    def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ConfigError(f"head.kind is one of {', '.join(KINDS)}; got {self.kind!r}")
-        if self.folds < 2:
-            raise ConfigError(f"head.folds is at least 2; got {self.folds}")
-        for name, values in (("strengths", self.strengths), ("widths", self.widths)):
-            if not values or min(values) <= 0:
-                raise ConfigError(f"head.{name} are numbers over 0, at least one; got {values}")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -69,12 +42,15 @@ class Head:
         head, or "support" (N, D) and "duals" (N, L) of a kernel head
     temperature : divides the answers before the softmax
     chosen : what cross-validation chose, and its accuracy
+    none_below : where the best class has a probability under this, the image is probably of none;
+        0 where no images could be held out, so that nothing is called so
     """
 
     kind: str
     tensors: dict[str, Tensor]
     temperature: float = 1.0
     chosen: dict[str, float] = field(default_factory=dict)
+    none_below: float = 0.0
 
     def answers(self, features_MD: Tensor) -> Tensor:
         """(M, L): the higher, the likelier the class."""
@@ -94,67 +70,6 @@ class Head:
         return (self.answers(features_MD) / self.temperature).softmax(1)
 
 
-# A kind of head is a function: from labelled features it says, for each setting that it tries, the
-# setting, its answers for other images, and its tensors. `fit` chooses among them.
-Trial = tuple[dict[str, float], Tensor, dict[str, Tensor]]
-Kind = Callable[[Tensor, Tensor, Tensor, HeadConfig], Iterator[Trial]]
-
-
-def _ridge(
-    features_ND: Tensor, targets_NL: Tensor, others_MD: Tensor, config: HeadConfig
-) -> Iterator[Trial]:
-    mean_L = targets_NL.mean(0)
-    solutions = solve_ridge(features_ND, targets_NL - mean_L, config.strengths)
-    for strength, weights_DL in zip(config.strengths, solutions, strict=True):
-        tensors = {"weights": weights_DL, "bias": mean_L}
-        yield {"strength": strength}, others_MD @ weights_DL + mean_L, tensors
-
-
-def _kernel(
-    features_ND: Tensor, targets_NL: Tensor, others_MD: Tensor, config: HeadConfig
-) -> Iterator[Trial]:
-    mean_L = targets_NL.mean(0)
-    squared_NN = squared_distances(features_ND, features_ND)
-    squared_MN = squared_distances(others_MD, features_ND)
-    mean_squared = squared_NN.mean().clamp(min=1e-12).item()
-    for relative in config.widths:
-        width = relative / mean_squared
-        kernel_NN = gaussian(squared_NN.clone(), width)
-        others_MN = gaussian(squared_MN.clone(), width)
-        for strength in config.strengths:
-            duals_NL = solve(kernel_NN.clone(), strength, targets_NL - mean_L)
-            settings = {"strength": strength, "width": width, "relative_width": relative}
-            tensors = {"support": features_ND, "duals": duals_NL, "bias": mean_L}
-            yield settings, others_MN @ duals_NL + mean_L, tensors
-
-
-def _logistic(
-    features_ND: Tensor, targets_NL: Tensor, others_MD: Tensor, config: HeadConfig
-) -> Iterator[Trial]:
-    labels = targets_NL.argmax(1).numpy()
-    for strength in config.strengths:
-        # scikit-learn's C weighs the sum over images against the penalty
-        model = LogisticRegression(C=1 / (strength * len(labels)), max_iter=300)
-        model.fit(features_ND.numpy(), labels)
-        weights_DL, bias_L = _columns(model, targets_NL.shape[1])
-        tensors = {"weights": weights_DL, "bias": bias_L}
-        yield {"strength": strength}, others_MD @ weights_DL + bias_L, tensors
-
-
-def _columns(model: LogisticRegression, n_classes: int) -> tuple[Tensor, Tensor]:
-    """scikit-learn's coefficients as (D, L) and (L,), of classes without a label too."""
-    coefficients, intercepts = model.coef_, model.intercept_
-    if len(coefficients) == 1:  # two classes share one row
-        coefficients = np.concatenate([-coefficients, coefficients]) / 2
-        intercepts = np.concatenate([-intercepts, intercepts]) / 2
-    weights_DL = torch.zeros(coefficients.shape[1], n_classes)
-    bias_L = torch.full((n_classes,), -torch.inf)
-    weights_DL[:, model.classes_] = torch.tensor(coefficients.T).float()
-    bias_L[model.classes_] = torch.tensor(intercepts).float()
-    return weights_DL, bias_L
-
-
-KINDS: dict[str, Kind] = {"ridge": _ridge, "kernel": _kernel, "logistic": _logistic}
 KNOWN = (*KINDS, "logits")  # the last is linear too, and hands on what a network has learned
 
 
@@ -170,10 +85,65 @@ def fit(
     Returns
     -------
     Head, with `chosen["accuracy"]`, the cross-validated accuracy; where no class has two images,
-    nothing can be held out: the middle settings are taken, without an accuracy and a temperature
+    nothing can be held out: the middle settings are taken, without an accuracy, a temperature and
+    `none_below`
 
     Raises DataError if the labels are of one class; ValueError if a feature is not finite.
     """
+    scaled_ND, mean_D, scale_D = _scaled(features_ND, labels_N)
+    targets_NL = F.one_hot(labels_N, n_classes).float()
+    chosen: dict[str, float] = {}
+    temperature, none_below = 1.0, 0.0
+    several = _several(labels_N)
+    if len(several):
+        chosen, answers_NL = _held_out(in_own_span(scaled_ND), labels_N, targets_NL, config, seed)
+        temperature = fit_temperature(answers_NL[several], labels_N[several])
+        none_below = none_threshold((answers_NL[several] / temperature).softmax(1))
+    strength = chosen.get("strength", config.strengths[len(config.strengths) // 2])
+    width = chosen.get("relative_width", config.widths[len(config.widths) // 2])
+    only = replace(config, strengths=(strength,), widths=(width,))
+    with stage("learning the head", total=1):
+        settings, _, tensors = next(KINDS[config.kind](scaled_ND, targets_NL, scaled_ND[:0], only))
+    tensors = {"mean": mean_D, "scale": scale_D, **tensors}
+    return Head(
+        kind=config.kind,
+        # in the layout that a file keeps: products round by it, and a loaded head answers the same
+        tensors={name: tensor.contiguous() for name, tensor in tensors.items()},
+        temperature=temperature,
+        chosen={**chosen, **settings},
+        none_below=none_below,
+    )
+
+
+def out_of_fold(
+    features_ND: Tensor, labels_N: Tensor, n_classes: int, config: HeadConfig, *, seed: int
+) -> Tensor:
+    """Calibrated probabilities for each labelled image from heads that did not learn from it.
+
+    Parameters
+    ----------
+    as those of `fit`
+
+    Returns
+    -------
+    probabilities_NL : rows adding up to 1; NaN for the only image of a class, without which the
+        class would have none
+
+    Raises what `fit` raises.
+    """
+    scaled_ND, _, _ = _scaled(features_ND, labels_N)
+    targets_NL = F.one_hot(labels_N, n_classes).float()
+    found_NL = torch.full_like(targets_NL, torch.nan)
+    several = _several(labels_N)
+    if len(several):
+        _, answers_NL = _held_out(in_own_span(scaled_ND), labels_N, targets_NL, config, seed)
+        temperature = fit_temperature(answers_NL[several], labels_N[several])
+        found_NL[several] = (answers_NL[several] / temperature).softmax(1)
+    return found_NL
+
+
+def _scaled(features_ND: Tensor, labels_N: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Features of mean 0 and about deviation 1, the mean, and the factor, after checks."""
     if len(labels_N.unique()) < 2:
         raise DataError(
             "a head learns to tell at least 2 classes apart; the labelled images are of fewer: "
@@ -185,34 +155,22 @@ def fit(
     # a hundredth of the typical deviation: features that never change stay small
     scale_D = 1 / (deviation_D + 0.01 * deviation_D.mean() + 1e-12)
     scaled_ND = (features_ND - mean_D).mul_(scale_D)  # gigabytes: not once more than needed
-    targets_NL = F.one_hot(labels_N, n_classes).float()
-    chosen, temperature = _choose(in_own_span(scaled_ND), labels_N, targets_NL, config, seed)
-    width = chosen.get("relative_width", config.widths[0])
-    only = replace(config, strengths=(chosen["strength"],), widths=(width,))
-    with stage("learning the head", total=1):
-        settings, _, tensors = next(KINDS[config.kind](scaled_ND, targets_NL, scaled_ND[:0], only))
-    tensors = {"mean": mean_D, "scale": scale_D, **tensors}
-    return Head(
-        kind=config.kind,
-        # in the layout that a file keeps: products round by it, and a loaded head answers the same
-        tensors={name: tensor.contiguous() for name, tensor in tensors.items()},
-        temperature=temperature,
-        chosen={**chosen, **settings},
-    )
+    return scaled_ND, mean_D, scale_D
 
 
-def _choose(
+def _several(labels_N: Tensor) -> Tensor:
+    """Indices of the images whose class has another one, so that they can be held out."""
+    return (torch.bincount(labels_N)[labels_N] > 1).nonzero()[:, 0]
+
+
+def _held_out(
     features_ND: Tensor, labels_N: Tensor, targets_NL: Tensor, config: HeadConfig, seed: int
-) -> tuple[dict[str, float], float]:
-    """The best settings and a temperature, from answers for images held out in turn.
+) -> tuple[dict[str, float], Tensor]:
+    """The best settings, with their accuracy, and their answers for images held out in turn.
 
-    The only image of a class is never held out: without it the class would have none.
+    The only image of a class is never held out, and its answers are 0.
     """
-    counts_L = torch.bincount(labels_N)
-    several = (counts_L[labels_N] > 1).nonzero()[:, 0]
-    if not len(several):
-        strength, width = (v[len(v) // 2] for v in (config.strengths, config.widths))
-        return {"strength": strength, "relative_width": width}, 1.0
+    counts_L, several = torch.bincount(labels_N), _several(labels_N)
     alone = (counts_L[labels_N] == 1).nonzero()[:, 0]
     n_folds = min(config.folds, int(counts_L[counts_L > 1].min()))
     splits = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
@@ -235,8 +193,7 @@ def _choose(
     }
     key = max(held_out, key=lambda key: (right[key], held_out[key][0]["strength"]))
     best, answers_NL = held_out[key]
-    temperature = fit_temperature(answers_NL[several], labels_N[several])
-    return {**best, "accuracy": right[key]}, temperature
+    return {**best, "accuracy": right[key]}, answers_NL
 
 
 def fit_temperature(answers_NL: Tensor, labels_N: Tensor) -> float:
@@ -250,6 +207,19 @@ def fit_temperature(answers_NL: Tensor, labels_N: Tensor) -> float:
     return float(candidates[losses.argmin()])
 
 
+def none_threshold(probabilities_NL: Tensor) -> float:
+    """The probability of the best class under which at most one in 20 of these images lies.
+
+    Parameters
+    ----------
+    probabilities_NL : calibrated, of images of the classes that were not learned from
+
+    Source: rejection by the largest softmax probability, Hendrycks and Gimpel, ICLR 2017.
+    """
+    best_N = probabilities_NL.amax(1).sort().values
+    return float(best_N[len(best_N) // ONE_IN])
+
+
 def save(head: Head, folder: Path) -> None:
     """Write `head.safetensors`, whole, under its name.
 
@@ -261,6 +231,7 @@ def save(head: Head, folder: Path) -> None:
         "kind": head.kind,
         "temperature": head.temperature,
         "chosen": head.chosen,
+        "none_below": head.none_below,
     }
     tensors = {name: tensor.contiguous() for name, tensor in head.tensors.items()}
     content = safetensors.torch.save(tensors, {"head": json.dumps(described)})

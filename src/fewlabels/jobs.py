@@ -147,12 +147,19 @@ def evaluate_run(run: Path, source: str | None = None, device: str = "auto") -> 
     return {"run": str(run), "source": given} | scores.as_dict(model.class_names)
 
 
-def predict_run(run: Path, paths: Sequence[Path], device: str = "auto") -> dict[str, Any]:
-    """`fewlabels predict`: a class name and a probability for each image."""
-    answered = Model.load(run).predict(paths, device=device)
-    rows = zip(answered.names, answered.labels, answered.probability.tolist(), strict=True)
+def predict_run(
+    run: Path, paths: Sequence[Path], device: str = "auto", none_below: float | None = None
+) -> dict[str, Any]:
+    """`fewlabels predict`: each image's class and probability, and whether it is of none."""
+    model = Model.load(run)
+    answered = model.predict(paths, device=device, none_below=none_below)
+    columns = answered.names, answered.labels, answered.probability.tolist(), answered.none.tolist()
     return {
-        "predictions": [{"path": p, "class": c, "probability": round(x, 6)} for p, c, x in rows],
+        "predictions": [
+            {"path": path, "class": name, "probability": round(x, 6), "none_of_these": none}
+            for path, name, x, none in zip(*columns, strict=True)
+        ],
+        "none_below": model.head.none_below if none_below is None else none_below,
         "n_damaged": len(answered.damaged),
         "damaged": [{"path": file.name, "reason": file.reason} for file in answered.damaged],
     }

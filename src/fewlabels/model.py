@@ -11,7 +11,7 @@ import torch
 
 from fewlabels import features, graph_files, heads, notebook, recipes, runs
 from fewlabels.devices import resolve
-from fewlabels.errors import CheckpointError, DataError
+from fewlabels.errors import CheckpointError, ConfigError, DataError
 from fewlabels.graph import Graph
 from fewlabels.heads import Head
 from fewlabels.images import Damaged, Images
@@ -31,6 +31,7 @@ class Prediction:
     labels : the most probable class name of each image
     probability : float32 array of shape (n_images,), that class's
     probabilities : float32 array of shape (n_images, n_classes), rows adding up to 1
+    none : bool array of shape (n_images,), whether the image probably belongs to no class
     names : file of each image; empty where arrays were given
     damaged : files that could not be read; they are in none of the above
     """
@@ -38,6 +39,7 @@ class Prediction:
     labels: tuple[str, ...]
     probability: np.ndarray
     probabilities: np.ndarray
+    none: np.ndarray
     names: tuple[str, ...] = ()
     damaged: tuple[Damaged, ...] = ()
 
@@ -64,8 +66,9 @@ class Model:
         images: Images | np.ndarray | str | Path | Iterable[str | Path],
         *,
         device: str = "cpu",
+        none_below: float | None = None,
     ) -> Prediction:
-        """Name the class of each image.
+        """Name the class of each image, and say which images probably belong to none.
 
         Images of another size are brought to the model's by the rule of the sources: the largest
         centred square, resized.
@@ -74,18 +77,26 @@ class Model:
         ----------
         images : a part of a set; a uint8 array of shape (n_images, 3, height, width); or a path,
             or several, of image files and folders of them
+        none_below : an image belongs to no class if its best class has a probability under this;
+            by default that of the head, under which one in 20 images of the classes was held out
 
-        Raises DataError where there is no image, a path does not exist, or no file can be read.
+        Raises DataError where there is no image, a path does not exist, or no file can be read;
+        ConfigError where `none_below` is no probability.
         """
+        below = self.head.none_below if none_below is None else none_below
+        if not 0 <= below <= 1:
+            raise ConfigError(f"none_below is a probability, in [0, 1]; got {none_below}")
         if isinstance(images, Images):
-            return self._named([self._answer(self._fitted(images.pixels), device)], images.names)
+            return self._named(
+                [self._answer(self._fitted(images.pixels), device)], below, images.names
+            )
         if isinstance(images, np.ndarray):
             pixels = Images(pixels=images).pixels
-            return self._named([self._answer(self._fitted(pixels), device)])
+            return self._named([self._answer(self._fitted(pixels), device)], below)
         given = (images,) if isinstance(images, str | Path) else tuple(images)
-        return self._predict_files(image_files(given), device)
+        return self._predict_files(image_files(given), device, below)
 
-    def _predict_files(self, paths: Sequence[Path], device: str) -> Prediction:
+    def _predict_files(self, paths: Sequence[Path], device: str, below: float) -> Prediction:
         answers: list[np.ndarray] = []
         names: list[str] = []
         damaged: list[Damaged] = []
@@ -101,7 +112,7 @@ class Model:
                 f"none of the {len(paths):,} files can be read as an image; the first, "
                 f"{damaged[0].name}, {damaged[0].reason}: give other files"
             )
-        return replace(self._named(answers, tuple(names)), damaged=tuple(damaged))
+        return replace(self._named(answers, below, tuple(names)), damaged=tuple(damaged))
 
     def _read(self, path: Path, names: list[str], damaged: list[Damaged]) -> Iterator[np.ndarray]:
         """The fitted pixels of a file, noted in `names`; nothing if it is noted in `damaged`."""
@@ -140,12 +151,15 @@ class Model:
     def _answer(self, pixels: Pixels, device: str) -> np.ndarray:
         return probabilities((self,), Images(pixels=pixels), device=device)[0]
 
-    def _named(self, answers: Sequence[np.ndarray], names: tuple[str, ...] = ()) -> Prediction:
+    def _named(
+        self, answers: Sequence[np.ndarray], below: float, names: tuple[str, ...] = ()
+    ) -> Prediction:
         answers_NL = np.concatenate(answers)
         return Prediction(
             labels=tuple(self.class_names[label] for label in answers_NL.argmax(1)),
             probability=answers_NL.max(1),
             probabilities=answers_NL,
+            none=answers_NL.max(1) < below,
             names=names,
         )
 

@@ -11,6 +11,7 @@ from fewlabels.errors import ConfigError
 
 NotNegative = validators.Number(gte=0)
 Positive = validators.Number(gte=1)
+Probability = validators.Number(gte=0, lte=1)
 Seed = validators.Number(gte=0, lte=2**32 - 1)  # scikit-learn takes no other
 MOST_FOLDS = 10_000
 NUMBER = r"([0-9]+(?:\.[0-9]+)?)"

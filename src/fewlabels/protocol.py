@@ -253,7 +253,11 @@ def calibration_error(confidence_N: np.ndarray, right_N: np.ndarray, n_bins: int
     """Expected calibration error: how far stated probabilities are from the share of right ones.
 
     sum over bins of (images in the bin / all images) * |accuracy - mean confidence| in the bin,
-    with bins of equal width, each closed above: (0, 1/n], (1/n, 2/n], ...
+    with 15 bins (n_bins) of equal width, each closed above: (0, 1/15], (1/15, 2/15], ...
+
+    Parameters
+    ----------
+    confidence_N : probabilities of the answered classes; right_N : bool, whether these are true
 
     Source: C. Guo et al., On Calibration of Modern Neural Networks, ICML 2017, equation 3.
     """

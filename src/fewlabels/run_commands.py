@@ -1,10 +1,13 @@
-"""Commands on runs that are there: evaluate, predict, report, trace, compare; see `cli`."""
+"""Commands on runs that are there: evaluate, predict, report, trace, suggest, compare."""
 
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from fewlabels import streams, terminal
 from fewlabels.errors import ConfigError
-from fewlabels.options import Device, Json, Mapped
+from fewlabels.options import Device, Json, Mapped, Positive, Probability
 
 
 def evaluate(
@@ -32,10 +35,13 @@ def predict(
     run: Path,
     /,
     *paths: Path,
+    none_below: Annotated[float | None, Parameter(validator=Probability)] = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """Name the class of images: a line each with path, class and probability, parted by tabs.
+
+    A fourth column says "none of these" where the image probably belongs to none of the classes.
 
     Parameters
     ----------
@@ -43,6 +49,9 @@ def predict(
         Folder of a fit.
     paths
         Image files, or folders of them.
+    none_below
+        Say "none of these" where the class has a probability under this, in place of the one under
+        which one in 20 images of the classes fell.
     device
         Where to compute.
     """
@@ -51,7 +60,7 @@ def predict(
     if not paths:
         raise ConfigError("predict needs at least one PATH: image files, or folders of them")
     with terminal.shown():
-        result = jobs.predict_run(run, paths, device)
+        result = jobs.predict_run(run, paths, device, none_below)
     streams.print_result(result, terminal.predictions_text, as_json)
 
 
@@ -111,6 +120,38 @@ def trace(
     with terminal.shown():
         result = trace_job.trace_run(run, images, out, device)
     streams.print_result(result, trace_pictures.text, as_json)
+
+
+def suggest(
+    run: Path,
+    source: str | None = None,
+    /,
+    *,
+    top: Annotated[int, Parameter(validator=Positive)] = 100,
+    out: Path | None = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Say which images to label next, which labels look wrong, what is double or of no class.
+
+    Parameters
+    ----------
+    run
+        Folder of a fit.
+    source
+        Another set of images than the one that the run learned from.
+    top
+        At most so many of each kind.
+    out
+        Folder of suggestions.csv, .json and .html; the run's if not given.
+    device
+        Where to compute.
+    """
+    from fewlabels import suggest_job
+
+    with terminal.shown():
+        result = suggest_job.suggest_run(run, source, top=top, out=out, device=device)
+    streams.print_result(result, suggest_job.text, as_json)
 
 
 def compare(*runs: Path, out: Path = Path(), as_json: Json = False) -> None:

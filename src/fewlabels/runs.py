@@ -7,6 +7,7 @@
     scores.json, report.html
     trace.svg, trace.json   where `fewlabels trace` was asked
     tensorboard/         curves of its trainings, where asked
+    suggestions.csv, .json, .html   where `fewlabels suggest` was
 
 The folder is made as `RUN.unfinished` and renamed when it is complete, so a run that is interrupted
 or fails leaves what was there as it was. Where a training has left a checkpoint, the unfinished
@@ -35,7 +36,8 @@ from fewlabels.whole_files import FULL, is_full, write_file
 CONFIG = "config.toml"
 OURS = frozenset(
     f"{CONFIG} graph.json weights.safetensors head.safetensors mistakes.safetensors "
-    "pictures.safetensors metrics.jsonl scores.json report.html trace.svg trace.json".split()
+    "pictures.safetensors metrics.jsonl scores.json report.html trace.svg trace.json "
+    "suggestions.csv suggestions.json suggestions.html".split()
 ) | {unfinished.CHECKPOINTS, unfinished.ASIDE, unfinished.MARKER, unfinished.CURVES}
 
 

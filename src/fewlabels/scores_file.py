@@ -32,7 +32,7 @@ def facts(
 
 def fold_scores(outcome: Outcome, number: int, class_names: Sequence[str]) -> dict[str, Any]:
     """The scores of the fold at that place of the outcome."""
-    scores: dict[str, Any] = {}
+    scores: dict[str, Any] = {"none_below": outcome.models[number].head.none_below}
     if outcome.scores:
         scores |= outcome.scores[number].as_dict(class_names)
         clean = outcome.clean[number] if outcome.clean else None

@@ -5,8 +5,9 @@ and all training images without their labels. So it is learned once for all fold
 `score` is the same as that fold alone in `fit`. Test and validation images are in no pool.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -83,6 +84,23 @@ def plan(
         everything = np.arange(len(image_set.train))
         return Plan(protocol="all-labels", numbers=(0,), folds=(everything,))
     return _given(image_set, folds, protocol)
+
+
+def again(image_set: ImageSet, run: Mapping[str, Any]) -> Plan:
+    """The plan of a run, from what its `config.toml` says in the section "run".
+
+    Raises what `plan` raises, where the set has changed.
+    """
+    labels, protocol = run.get("labels"), run.get("protocol")
+    named = protocol if protocol in PROTOCOLS else None
+    everything = named is None and labels is None and protocol in (None, "all-labels")
+    return plan(
+        image_set,
+        labels=labels,
+        folds=None if everything or named == "report-split" else tuple(run["folds"]),
+        protocol=named,
+        seed=int(run.get("seed", 0)),
+    )
 
 
 def all_folds(

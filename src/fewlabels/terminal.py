@@ -72,8 +72,7 @@ class Lines:
 
 def amount(done: int, total: int | None, unit: str) -> str:
     """(1200, 4000, "images") -> "1,200 of 4,000 images"."""
-    of = "" if total is None else f" of {total:,}"
-    return f"{done:,}{of} {unit}".rstrip()
+    return f"{done:,}{'' if total is None else f' of {total:,}'} {unit}".rstrip()
 
 
 def facts_text(facts: Mapping[str, float]) -> str:
@@ -296,5 +295,6 @@ def predictions_text(answered: Mapping[str, Any]) -> str:
     """What `fewlabels predict` prints: one line per image, columns parted by tabs."""
     return "\n".join(
         f"{one['path']}\t{one['class']}\t{one['probability']:.4f}"
+        + ("\tnone of these" if one["none_of_these"] else "")
         for one in answered["predictions"]
     )

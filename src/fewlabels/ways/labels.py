@@ -271,13 +271,14 @@ def held_out(
 
 def head_of(graph: Graph, held: Images, n_classes: int, *, flips: bool, device: str) -> Head:
     """A head that takes the logits as they are, over a temperature that fits these images."""
-    temperature = 1.0
+    temperature, none_below = 1.0, 0.0
     if len(held):
         assert held.labels is not None
         logits_NL = features.extract(
             graph, held, flips=flips, device=device, what="fitting the temperature"
         )
         temperature = heads.fit_temperature(logits_NL, torch.from_numpy(held.labels))
+        none_below = heads.none_threshold((logits_NL / temperature).softmax(1))
     else:
         say("too few labels to keep some apart: how sure the answers are is the network's own word")
     tensors = {
@@ -286,4 +287,4 @@ def head_of(graph: Graph, held: Images, n_classes: int, *, flips: bool, device: 
         "weights": torch.eye(n_classes),
         "bias": torch.zeros(n_classes),
     }
-    return Head(kind="logits", tensors=tensors, temperature=temperature)
+    return Head(kind="logits", tensors=tensors, temperature=temperature, none_below=none_below)

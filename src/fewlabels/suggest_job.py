@@ -1,0 +1,143 @@
+"""`fewlabels suggest`: which images of a set a person should look at; a table, and thumbnails."""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fewlabels import runs, splits, suggesting
+from fewlabels.devices import resolve
+from fewlabels.errors import ConfigError
+from fewlabels.images import PARTS, ImageSet
+from fewlabels.model import Model
+from fewlabels.report import suggested
+from fewlabels.run_images import NAMED_SOURCES, check_size, images_for
+from fewlabels.suggestions import COLUMNS, KINDS, Suggestion
+from fewlabels.whole_files import write_files
+
+CSV, JSON, HTML = "suggestions.csv", "suggestions.json", "suggestions.html"
+MADE_BY = "fewlabels suggest"  # in the JSON, so that our own files are known again
+SHOWN = 3  # of each kind, where results are printed
+
+
+def suggest_run(
+    run: Path,
+    source: str | None = None,
+    *,
+    top: int = 100,
+    out: Path | None = None,
+    device: str = "auto",
+) -> dict[str, Any]:
+    """Suggest what to label next and what to look at again.
+
+    Parameters
+    ----------
+    source : what the run learned from, or another set; the one that the run remembers if None
+    top : at most so many of each kind
+    out : folder of `suggestions.csv`, `.json` and `.html`; the run's if None
+
+    Returns
+    -------
+    what `suggestions.json` holds, and where the files are
+
+    Raises CheckpointError where there is no such run, DataError where images do not fit,
+    ConfigError where cleanlab is not installed or the files cannot be written.
+    """
+    resolve(device)
+    folder = run if out is None else out
+    _check_free(folder)
+    model = Model.load(run)
+    image_set, given = images_for(model, run, source, f"fewlabels suggest {run} SOURCE", PARTS)
+    check_size(model, run, image_set.train, image_set.name)
+    known = suggesting.sort(image_set, _plan(model, image_set, given))
+    seed = int(model.info.get("run", {}).get("seed", 0))
+    found, notes = suggesting.find(model, image_set, known, top=top, seed=seed, device=device)
+    told = {
+        "made_by": MADE_BY,
+        "run": str(run),
+        "source": given,
+        "top": top,
+        "n_labelled": len(known.labelled),
+        "n_unlabelled": len(known.places),
+        "counts": suggesting.counts(found),
+        "notes": notes,
+        "suggestions": [one.row() for one in found],
+    }
+    _write(folder, told, found, image_set)
+    places = {"csv": CSV, "json": JSON, "html": HTML}
+    return told | {name: str(folder / file) for name, file in places.items()}
+
+
+def _plan(model: Model, image_set: ImageSet, given: str) -> splits.Plan | None:
+    """Which labels may be used: those that the run used, all of another set, or none."""
+    if image_set.class_names != model.class_names:
+        return None
+    remembered = dict(model.info.get("run", {}))
+    own = remembered.get("source")
+    if own is not None and (own == given or _place(own) == _place(given)):
+        return splits.again(image_set, remembered)
+    return splits.plan(image_set)
+
+
+def _place(source: str) -> str:
+    return source if source in NAMED_SOURCES else str(Path(source).resolve())
+
+
+def _check_free(folder: Path) -> None:
+    """Refuse to write over what no suggestion wrote."""
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file, and suggestions need a folder: give another --out")
+    taken = [name for name in (JSON, CSV, HTML) if os.path.lexists(folder / name)]
+    if taken and not _is_ours(folder / JSON):
+        raise ConfigError(
+            f"{folder / taken[0]} was not written by fewlabels suggest, and is left as it is: give "
+            "another --out"
+        )
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))["made_by"] == MADE_BY
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _write(
+    folder: Path, told: Mapping[str, Any], found: Sequence[Suggestion], image_set: ImageSet
+) -> None:
+    files: dict[Path, bytes | str] = {
+        folder / CSV: _table(found),
+        folder / JSON: json.dumps(told, indent=2, ensure_ascii=False) + "\n",
+        folder / HTML: suggested.render(found, image_set, told["run"], told["notes"]),
+    }
+    try:
+        with runs.disk_full_is_said(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            write_files(files)
+    except OSError as error:
+        raise ConfigError(
+            f"suggestions cannot be written into {folder} ({error.strerror}): give another --out"
+        ) from error
+
+
+def _table(found: Sequence[Suggestion]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(one.row() for one in found)
+    return text.getvalue()
+
+
+def text(told: Mapping[str, Any]) -> str:
+    """What `fewlabels suggest` prints: how many of each kind, the first of them, and the files."""
+    lines = list(told["notes"])
+    for kind, title in KINDS.items():
+        rows = [row for row in told["suggestions"] if row["kind"] == kind]
+        lines.append(f"{title}: {len(rows):,}" + ("" if not rows else ", such as"))
+        for row in rows[:SHOWN]:
+            name = row["name"] or f"{row['part']} image {row['number']}"
+            lines.append(f"  {name}: {row['reason']}")
+    return "\n".join([*lines, "", f"{told['html']}  {told['csv']}"])
