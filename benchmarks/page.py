@@ -140,7 +140,7 @@ def hover_ms(shown: Page) -> float:
             const { pictures, view, forget } = fewlabels.map;
             forget();
             const box = document.getElementById("canvas").getBoundingClientRect();
-            return [box.left + view.pixelX(pictures.x[5]), box.top + view.pixelY(pictures.y[5])];
+            return [box.left + view.screenX(pictures.x[5]), box.top + view.screenY(pictures.y[5])];
         }"""
     )
     start = time.perf_counter()

@@ -74,8 +74,8 @@ class Opened:
                 """i => {
                     const { pictures, view } = fewlabels.map;
                     const box = document.getElementById("canvas").getBoundingClientRect();
-                    return [box.left + view.pixelX(pictures.x[i]),
-                            box.top + view.pixelY(pictures.y[i])];
+                    return [box.left + view.screenX(pictures.x[i]),
+                            box.top + view.screenY(pictures.y[i])];
                 }""",
                 i,
             )
@@ -168,7 +168,7 @@ def test_pointing_at_an_image_shows_that_image_and_what_is_known_of_it(
             assert i == opened.js("fewlabels.map.pointed")
             assert str(i) == opened.js("document.querySelector('#hover canvas').dataset.image")
             assert colours[i] == pytest.approx(opened.hovered_colour(), abs=24)
-            text = opened.page.locator("#hover p").inner_text()
+            text = opened.page.locator("#hover p").inner_text().replace("\u00a0", " ")
             assert f"some folder/<b>{i}</b>.jpg" in text
             assert f"({i % 101} %)" in text
         opened.screenshot(f"hover-{n_images}")

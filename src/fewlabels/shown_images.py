@@ -167,8 +167,9 @@ def least_sure(shown: Shown, n_images: int) -> np.ndarray:
     Of the unlabelled images where there are some, else of the test images.
     """
     for part in ("unlabelled", "test"):
-        places = np.flatnonzero(shown.part_N == PARTS.index(part))
+        # NaN: an answer that is no number is none
+        known_N = np.isfinite(shown.confidence_N)
+        places = np.flatnonzero((shown.part_N == PARTS.index(part)) & known_N)
         if len(places):
-            # NaN sorts last: an answer that is no number is none
             return places[np.argsort(shown.confidence_N[places], kind="stable")[:n_images]]
     return np.empty(0, np.int64)

@@ -12,7 +12,7 @@ function makeHover(pictures, view, sheets) {
   }
 
   function place(i) {
-    const [x, y] = [view.pixelX(pictures.x[i]), view.pixelY(pictures.y[i])];
+    const [x, y] = [view.screenX(pictures.x[i]), view.screenY(pictures.y[i])];
     const [wide, high, gap] = [card.offsetWidth, card.offsetHeight, 14];
     let left = x + gap;
     if (left + wide > view.width) left = x - gap - wide;

@@ -95,7 +95,7 @@ function makePainter(canvas, pictures, view, index, sheets) {
       for (const i of visible) {
         if (isBelow(i) !== below) continue;
         const stamp = marks.of(isDim(i) ? dimLook : colouring.looks[colouring.group[i]]);
-        context.drawImage(stamp, Math.round(view.pixelX(pictures.x[i]) * density - half), Math.round(view.pixelY(pictures.y[i]) * density - half));
+        context.drawImage(stamp, Math.round(view.screenX(pictures.x[i]) * density - half), Math.round(view.screenY(pictures.y[i]) * density - half));
       }
     }
   }
@@ -110,8 +110,8 @@ function makePainter(canvas, pictures, view, index, sheets) {
     const frame = Math.max(1.5, side / 18) * density;
     context.imageSmoothingEnabled = factor < 1;
     for (const i of visible) {
-      const cx = view.pixelX(pictures.x[i]) * density;
-      const cy = view.pixelY(pictures.y[i]) * density;
+      const cx = view.screenX(pictures.x[i]) * density;
+      const cy = view.screenY(pictures.y[i]) * density;
       const look = colouring.looks[colouring.group[i]];
       context.globalAlpha = isDim(i) ? 0.2 : 1;
       context.fillStyle = look.colour;
@@ -125,7 +125,7 @@ function makePainter(canvas, pictures, view, index, sheets) {
 
   function ring(i, radius, colour) {
     context.beginPath();
-    context.arc(view.pixelX(pictures.x[i]) * density, view.pixelY(pictures.y[i]) * density, radius * density, 0, 2 * Math.PI);
+    context.arc(view.screenX(pictures.x[i]) * density, view.screenY(pictures.y[i]) * density, radius * density, 0, 2 * Math.PI);
     context.lineWidth = 4 * density;
     context.strokeStyle = theme.paper;
     context.stroke();
@@ -137,8 +137,8 @@ function makePainter(canvas, pictures, view, index, sheets) {
   function lassoLine(corners) {
     context.beginPath();
     corners.forEach(([x, y], i) => {
-      if (i) context.lineTo(view.pixelX(x) * density, view.pixelY(y) * density);
-      else context.moveTo(view.pixelX(x) * density, view.pixelY(y) * density);
+      if (i) context.lineTo(view.screenX(x) * density, view.screenY(y) * density);
+      else context.moveTo(view.screenX(x) * density, view.screenY(y) * density);
     });
     context.closePath();
     context.globalAlpha = 0.15;

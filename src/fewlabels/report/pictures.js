@@ -55,7 +55,7 @@ function shortened(name) {
 }
 
 function percentOf(pictures, i) {
-  return `${Math.round((100 * pictures.confidence[i]) / LEVELS)} %`;
+  return `${Math.round((100 * pictures.confidence[i]) / LEVELS)}\u00a0%`;
 }
 
 // All that is known of an image, a line each.

@@ -12,7 +12,7 @@ function themeColours() {
   const of = (name) => style.getPropertyValue(name).trim();
   const classes = [];
   for (let i = 0; i < N_COLOURS; i++) classes.push(of(`--c${i}`));
-  return { classes, dim: of("--dim"), text: of("--text"), paper: of("--map"), strong: of("--strong") };
+  return { classes, dim: of("--dim"), none: of("--none"), text: of("--text"), paper: of("--map"), strong: of("--strong") };
 }
 
 // "#rrggbb" -> a pixel of an ImageData seen as 32-bit whole numbers (little-endian: ABGR).
@@ -83,7 +83,7 @@ const COLOURINGS = {
 function byClass(pictures, labels, theme, none) {
   const n = pictures.classes.length;
   const looks = pictures.classes.map((name, i) => ({ name, colour: theme.classes[i % N_COLOURS], shape: i % N_SHAPES }));
-  looks.push({ name: none, colour: theme.dim, shape: 0, isNone: true });
+  looks.push({ name: none, colour: theme.none, shape: 0, isNone: true });
   const group = Uint16Array.from(labels.subarray(0, pictures.mapped), (label) => (label === UNKNOWN ? n : label));
   return { looks, group, isScale: false };
 }

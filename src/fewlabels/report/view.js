@@ -28,8 +28,8 @@ function makeView() {
 
   view.toX = (pixel) => (pixel - view.left) / view.scale;
   view.toY = (pixel) => (pixel - view.top) / view.scale;
-  view.pixelX = (x) => view.left + x * view.scale;
-  view.pixelY = (y) => view.top + y * view.scale;
+  view.screenX = (x) => view.left + x * view.scale;
+  view.screenY = (y) => view.top + y * view.scale;
 
   view.move = (across, down) => {
     view.left += across;
@@ -38,20 +38,20 @@ function makeView() {
   };
 
   // Zooms about a pixel, which keeps showing the same place.
-  view.zoom = (factor, pixelX, pixelY) => {
-    const x = view.toX(pixelX);
-    const y = view.toY(pixelY);
+  view.zoom = (factor, screenX, screenY) => {
+    const x = view.toX(screenX);
+    const y = view.toY(screenY);
     view.scale = Math.min(DEEPEST * whole(), Math.max(0.5 * whole(), view.scale * factor));
-    view.left = pixelX - x * view.scale;
-    view.top = pixelY - y * view.scale;
+    view.left = screenX - x * view.scale;
+    view.top = screenY - y * view.scale;
     keepInSight();
   };
 
   // Brings a place well into the canvas, if it is not there.
   view.show = (x, y) => {
     const edge = 0.15 * Math.min(view.width, view.height);
-    view.left += Math.max(0, edge - view.pixelX(x)) + Math.min(0, view.width - edge - view.pixelX(x));
-    view.top += Math.max(0, edge - view.pixelY(y)) + Math.min(0, view.height - edge - view.pixelY(y));
+    view.left += Math.max(0, edge - view.screenX(x)) + Math.min(0, view.width - edge - view.screenX(x));
+    view.top += Math.max(0, edge - view.screenY(y)) + Math.min(0, view.height - edge - view.screenY(y));
   };
 
   // Some of the map's square stays on the canvas, so that nobody gets lost.
