@@ -33,7 +33,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "heads head_kinds",
-        "novelty choosing mislabelled",
+        "novelty shares",
+        "choosing",
+        "mislabelled",
         "features",
         "training training_loop training_config batches processes "
         "optimizers averaging checkpoints tracking",
