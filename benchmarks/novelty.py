@@ -27,8 +27,8 @@ from sklearn.neighbors import NearestNeighbors
 from fewlabels import heads, novelty, runs
 from fewlabels.heads import HeadConfig
 from fewlabels.model import Model
+from fewlabels.model_views import view
 from fewlabels.run_images import images_for
-from fewlabels.views import view
 
 N_FOLDS = 5
 SHARE_INSIDE = 6418 / 20_000  # of nette96's unlabelled images are of its ten classes
@@ -147,22 +147,23 @@ def kernel(labelled_NK, labels_N, unlabelled_MK) -> np.ndarray:
     return novelty.scores(labelled_NK, labels_N, unlabelled_MK, seed=0)
 
 
-def both(labelled_NK, labels_N, unlabelled_MK) -> np.ndarray:
-    """The sum of the ranks by `fewlabels.novelty` and by confidence."""
-    pair = [detector(labelled_NK, labels_N, unlabelled_MK) for detector in (kernel, confidence)]
-    return sum(scores.argsort().argsort() for scores in pair)
+def kernel_alone(labelled_NK, labels_N, unlabelled_MK) -> np.ndarray:
+    """The same without the answers of the machine that tells the classes apart."""
+    return novelty.scores(labelled_NK, np.zeros_like(labels_N), unlabelled_MK, seed=0)
 
 
 def axes(labelled_NK: np.ndarray, unlabelled_MK: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return novelty._on_axes(labelled_NK, unlabelled_MK, np.random.default_rng(0))
+    draw = np.random.default_rng(0)
+    labelled_NK, unlabelled_MK, some = novelty._standardised(labelled_NK, unlabelled_MK, draw)
+    return novelty._on_axes(labelled_NK, unlabelled_MK, some)
 
 
 DETECTORS = {
     "confidence": confidence,
     "nearest": nearest,
     "linear": linear,
+    "kernel": kernel_alone,
     "novelty": kernel,
-    "novelty and confidence": both,
 }
 
 

@@ -46,7 +46,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "heads head_kinds",
-        "novelty choosing mislabelled",
+        "novelty shares",
+        "choosing",
+        "mislabelled",
         "features excitations",
         "training training_loop training_steps training_config batches processes "
         "optimizers averaging checkpoints tracking",
@@ -59,7 +61,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "runs unfinished",
         "splits",
         "model",
-        "views",
+        "model_views",
         "fitting",
     ),
     (

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.kernel_ridge import KernelRidge
 from sklearn.metrics import roc_auc_score
 
 from fewlabels import novelty
-from fewlabels.novelty import Evidence, probabilities, scores, share_of_classes
+from fewlabels.novelty import scores
+from fewlabels.shares import Evidence, probabilities, share_of_classes
 
 
 def mixture(
@@ -95,12 +97,15 @@ def test_more_features_than_images_are_no_trouble():
 def test_an_image_is_answered_by_machines_that_did_not_learn_from_it(monkeypatch):
     # kernels so narrow that a machine knows nothing but the images it learned from
     monkeypatch.setattr(novelty, "WIDTH", 1e6)
+    monkeypatch.setattr(novelty, "CLASS_WIDTH", 1e6)
     labelled_ND, labels_N, unlabelled_MD, _ = mixture()
 
     found = novelty.evidence(labelled_ND, labels_N, unlabelled_MD, seed=0)
 
-    np.testing.assert_allclose(found.labelled_N, 0, atol=1e-6)
-    np.testing.assert_allclose(found.unlabelled_M, 0, atol=1e-6)
+    roc = roc_auc_score(
+        np.arange(620) < 120, np.concatenate([found.labelled_N, found.unlabelled_M])
+    )
+    assert 0.5 == pytest.approx(roc, abs=0.05)  # one that had seen an image would know it
 
 
 def test_cross_fitting_by_sums_is_that_of_a_slow_twin(monkeypatch):
@@ -111,8 +116,8 @@ def test_cross_fitting_by_sums_is_that_of_a_slow_twin(monkeypatch):
 
     fast = novelty._cross_fitted(images, landmarks, fold, weight, target)
 
-    kernel = novelty._kernel(images, landmarks).astype(float)
-    smooth = 0.01 * novelty._kernel(landmarks, landmarks) + 1e-6 * np.eye(7)
+    kernel = novelty._kernel(images, landmarks, novelty.WIDTH).astype(float)
+    smooth = 0.01 * novelty._kernel(landmarks, landmarks, novelty.WIDTH) + 1e-6 * np.eye(7)
     for index in range(60):
         others = fold != fold[index]
         part = weight[others] / weight[others].sum()
@@ -120,6 +125,23 @@ def test_cross_fitting_by_sums_is_that_of_a_slow_twin(monkeypatch):
         squares = kernel[others].T @ (part[:, None] * kernel[others])
         by_hand = kernel[index] @ np.linalg.solve(squares + smooth, right)
         assert by_hand == pytest.approx(fast[index], abs=1e-3)
+
+
+def test_the_class_answer_is_the_largest_of_a_machine_of_the_other_folds():
+    labelled_ND, labels_N, unlabelled_MD, _ = mixture(30, 10, 10)
+    fold = np.concatenate([np.arange(30) % 5, np.arange(20) % 5])
+
+    found = novelty._class_answers(labelled_ND, labels_N, unlabelled_MD, fold)
+
+    images = np.concatenate([labelled_ND, unlabelled_MD])
+    gamma = novelty.CLASS_WIDTH / (2 * labelled_ND.var(0).sum())
+    for index in range(50):
+        others = np.flatnonzero(fold[:30] != fold[index])
+        target = np.eye(3)[labels_N[others]]
+        machine = KernelRidge(alpha=novelty.CLASS_STRENGTH, kernel="rbf", gamma=gamma)
+        machine.fit(labelled_ND[others], target - target.mean(0))
+        answers = machine.predict(images[index : index + 1])[0] + target.mean(0)
+        assert answers.max() == pytest.approx(found[index], abs=1e-6)
 
 
 def test_the_penalty_is_the_one_with_the_least_weighted_error(monkeypatch):
@@ -168,8 +190,14 @@ def test_probabilities_rise_with_the_score(labelled, unlabelled, share):
     assert (np.diff(answered[order]) >= -1e-9).all()
 
 
-def test_no_unlabelled_images_have_no_scores():
+def test_few_images_have_scores_and_no_unlabelled_ones_have_none():
     labelled_ND, labels_N, unlabelled_MD, _ = mixture()
+
+    for n_labelled, n_unlabelled in ((2, 1), (3, 2), (120, 1)):
+        some = labelled_ND[:n_labelled], labels_N[:n_labelled], unlabelled_MD[:n_unlabelled]
+        found = scores(*some, seed=0)
+        assert (n_unlabelled,) == found.shape
+        assert ((found >= 0) & (found <= 1)).all()
 
     assert (0,) == scores(labelled_ND, labels_N, unlabelled_MD[:0], seed=0).shape
 

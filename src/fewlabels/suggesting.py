@@ -14,6 +14,7 @@ from fewlabels.heads import HeadConfig
 from fewlabels.images import Images, ImageSet
 from fewlabels.joined import Joined
 from fewlabels.model import Model
+from fewlabels.model_views import features_of, sketches_of, view
 from fewlabels.progress import stage
 from fewlabels.suggestions import (
     LABEL_NEXT,
@@ -24,7 +25,6 @@ from fewlabels.suggestions import (
     Suggestion,
     place_in,
 )
-from fewlabels.views import features_of, sketches_of, view
 
 FEWEST_LABELLED = 10  # images of the classes from which it is learned what is of none
 ANOTHER_HEAD = HeadConfig(kind="logistic", strengths=(0.003, 0.03, 0.3))  # on a network's features
