@@ -18,9 +18,11 @@ class Averaged:
     Attributes
     ----------
     graph : the average, in evaluation mode
+    from_new : whether the first weights are new ones, soon to be forgotten
     """
 
-    def __init__(self, graph: Graph, keep: float) -> None:
+    def __init__(self, graph: Graph, keep: float, *, from_new: bool = True) -> None:
+        self.from_new = from_new
         self.graph = copy.deepcopy(graph).requires_grad_(False).eval()
         self.keep = keep
         pairs = list(
@@ -39,7 +41,8 @@ class Averaged:
     @torch.no_grad()
     def update(self, n_steps: int) -> None:
         """Take in the weights of the graph as they are; `n_steps` went before this step."""
-        torch._foreach_lerp_(self.means, self.values, 1 - keeping(self.keep, n_steps))
+        keep = keeping(self.keep, n_steps) if self.from_new else self.keep
+        torch._foreach_lerp_(self.means, self.values, 1 - keep)
         if self.counts:
             torch._foreach_copy_(self.counts, self.now)
 

@@ -121,7 +121,11 @@ def train(
         around.enter_context(torch.random.fork_rng(_devices(fabric.device)))
         around.enter_context(memory.kept())
         graph.to(device=fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        averaged = Averaged(graph, config.averaging) if config.averaging else None
+        averaged = None
+        if config.averaging:
+            # a teacher has learned already
+            taught = isinstance(step, TaughtStep)
+            averaged = Averaged(graph, config.averaging, from_new=not taught)
         if isinstance(step, TaughtStep):
             step.to(fabric.device)
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32

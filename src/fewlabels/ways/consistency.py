@@ -111,7 +111,7 @@ def learn(
         parts.training,
         course.time.part(config.labels_part),
     )
-    found = usable(course, baseline, unlabelled)
+    found = usable(course, unlabelled)
     if not len(found):
         say("no unlabelled image belongs to one of the classes: learning from the labels alone")
         return _labels_alone(course, labelled, measure)

@@ -39,7 +39,8 @@ class ConsistencyConfig:
         those of the unlabelled images are alike: "on", "off", or "auto", which looks
     balance_tolerance : for "auto", the part of the answers that may lie with other classes than
         the labels' shares tell
-    least_weight : images that belong to a labelled class with less probability take no part
+    least_weight : images that belong to a labelled class with less probability take no part, see
+        `novelty`; 0 lets all take part alike
     unlabelled_ratio : unlabelled images for each labelled one in a step of `steps.batch_size`
     unlabelled_weight : of their loss beside that of the labelled ones
     unlabelled_smoothing : part of an answer, as a target, that all classes share

@@ -9,14 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fewlabels import features, novelty
 from fewlabels.graph import Graph
 from fewlabels.images import Images
 from fewlabels.joined import Joined
 from fewlabels.progress import say
-from fewlabels.ways import pseudo_labels
+from fewlabels.ways import filters, pseudo_labels
 from fewlabels.ways.consistency_config import ConsistencyConfig
 from fewlabels.ways.course import Course
 
+N_FILTERS, PATCH_SIZE, PATCHES_PER_IMAGE = 400, 6, 8
+N_SKETCH = 512  # values of an image's features, to compare images by
 N_LOOKED_AT = 5000  # images whose answers tell how often each class is among them
 
 
@@ -31,17 +34,58 @@ class Usable:
         return len(self.weights)
 
 
-def in_class_weights(course: Course, baseline: Graph, unlabelled: Images) -> np.ndarray:
-    """How surely each unlabelled image belongs to one of the labelled classes: (n_images,)."""
-    return np.ones(len(unlabelled), np.float32)
+def in_class_weights(course: Course, unlabelled: Images) -> np.ndarray:
+    """The probability that each unlabelled image belongs to one of the labelled classes: (M,).
+
+    By features of k-means filters, not by the network: it has learned the labelled images by
+    heart, so that they look unlike all others to it. Images smaller than a filter belong all.
+    """
+    config = filters_like(min(course.image_size), len(unlabelled))
+    if config is None:
+        return np.ones(len(unlabelled), np.float32)
+    how = {key: course.how[key] for key in ("seed", "device", "precision")}
+    graph = filters.learn(unlabelled, config, **how)
+    labelled = Images(pixels=course.pixels)
+    sketches = [
+        _sketches(graph, images, course, what)
+        for images, what in ((labelled, "labelled"), (unlabelled, "unlabelled"))
+    ]
+    return novelty.scores(sketches[0], course.labels, sketches[1], seed=course.seed)
 
 
-def usable(course: Course, baseline: Graph, unlabelled: Images) -> Usable:
+def filters_like(side: int, n_images: int) -> filters.FiltersConfig | None:
+    """Settings of the filters, fewer for few images; None where images are smaller than one."""
+    layer = filters.LayerConfig(
+        n_filters=min(N_FILTERS, n_images * PATCHES_PER_IMAGE),
+        patch_size=PATCH_SIZE,
+        stride=max(1, round(side / 48)),  # larger images show the same in larger steps
+        n_images=3000,
+        patches_per_image=PATCHES_PER_IMAGE,
+    )
+    if side < PATCH_SIZE:
+        return None
+    return filters.FiltersConfig(layers=(layer,), iterations=15)
+
+
+def _sketches(graph: Graph, images: Images, course: Course, what: str) -> np.ndarray:
+    """Features by a random projection, which keeps distances: float32 (n_images, at most 512)."""
+    n_features = graph.shapes[graph.outputs[0]][0]
+    draw = np.random.default_rng(course.seed)
+    project = draw.standard_normal((n_features, min(N_SKETCH, n_features)), np.float32)
+    blocks = features.blocks(
+        graph, images, flips=True, device=course.how["device"], what=f"features of {what} images"
+    )
+    return np.concatenate([rows.numpy() @ project for rows in blocks])
+
+
+def usable(course: Course, unlabelled: Images) -> Usable:
     """The images that belong to a class with at least `least_weight`; the pixels stay where they
     are.
     """
-    weights_M = in_class_weights(course, baseline, unlabelled).astype(np.float32)
     least = course.parts.consistency.least_weight
+    weights_M = np.ones(len(unlabelled), np.float32)
+    if least:
+        weights_M = in_class_weights(course, unlabelled).astype(np.float32)
     chosen = np.flatnonzero((weights_M >= least) & (weights_M > 0))
     if 0 < len(chosen) < len(weights_M):
         say(
