@@ -17,7 +17,7 @@ from fewlabels.joined import Pixels
 from fewlabels.progress import stage
 
 COARSE, FINE = 8, 32  # pixels: sides of the thumbnails that find and that confirm
-LEAST_COARSE, LEAST_FINE = 0.96, 0.6  # correlations from which two images are the same picture
+LEAST_COARSE, LEAST_FINE = 0.96, 0.7  # correlations from which two images are the same picture
 BLOCK = 1024  # images compared with as many others together
 
 
