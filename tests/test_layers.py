@@ -46,21 +46,24 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "runs unfinished",
         "splits",
         "model",
+        "auto deciding promise machine",
         "fitting",
     ),
     (
         "protocol",
+        "baseline",
         "figures curves",
         "report/",
         "showing",
-        "scores_file",
         "options",
+        "learning",
+        "scores_file",
         "run_images",
         "comparing compare_job",
         "jobs",
         "tracing trace_job trace_losses trace_pictures",
     ),
-    ("terminal", "streams", "__init__", "demo", "run_commands", "cli", "__main__"),
+    ("terminal tables", "streams", "__init__", "demo", "run_commands", "cli", "__main__"),
 )
 ROOMS = [(room, layer) for layer, rooms in enumerate(LAYERS) for room in rooms]
 MAX_LINES = 300

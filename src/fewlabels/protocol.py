@@ -3,6 +3,7 @@
 Shapes: N test images, L classes (in a confusion matrix row: true, column: answered).
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ N_BINS = 15  # of the calibration error
 N_MISTAKES = 24  # kept for the report
 N_CURVE = 1000  # test images for each point of a learning curve
 BATCH = 250  # of them, answered together
+Shared = tuple[np.ndarray, np.ndarray]  # bool (n_test,), bool (n_pool,)
 LEFT_OUT = "the accuracy without copies of test images is left out"
 
 
@@ -46,6 +48,7 @@ class Scores:
     confusion : int64 array of shape (n_classes, n_classes)
     calibration_error : expected calibration error over 15 bins, see `calibration_error`
     mistakes : the most confident ones
+    right : which images were answered rightly, bool array of shape (n_test,)
     """
 
     accuracy: float
@@ -54,6 +57,7 @@ class Scores:
     n_test: int
     calibration_error: float
     mistakes: tuple[Answer, ...]
+    right: np.ndarray
 
     def as_dict(self, class_names: Sequence[str]) -> dict[str, Any]:
         """As in `scores.json`."""
@@ -73,7 +77,7 @@ class Outcome:
     scores : learned with all unlabelled images; clean : accuracies learned without the copies of
     test images, empty where that was left out; n_leaked : test images that have a copy, byte for
     byte, in what was learned from without labels; validation : accuracies on the validation images,
-    if the plan has some.
+    if the plan has some; seconds : that learning all models took, the first time.
     Without labelled test images `scores` and `clean` are empty and `n_leaked` is None.
     """
 
@@ -82,6 +86,7 @@ class Outcome:
     clean: tuple[float, ...] = ()
     n_leaked: int | None = None
     validation: tuple[float, ...] = ()
+    seconds: float = 0.0
 
 
 def score(
@@ -95,6 +100,7 @@ def score(
     budget_seconds: float | None = None,
     checkpoints: Path | None = None,
     resume: bool = False,
+    found: Shared | None = None,
 ) -> Outcome:
     """Learn the label-free part once, the rest per fold, and answer the test images.
 
@@ -107,6 +113,7 @@ def score(
     Parameters
     ----------
     budget_seconds, checkpoints, resume : see `fitting.fit_folds`
+    found : `copies_of_test` of the set, where that is known already
 
     Raises DataError where all that is learned from are copies of test images; what `fit_folds` does
     """
@@ -114,16 +121,18 @@ def score(
     how: dict[str, Any] = {"seed": seed, "device": device, "precision": precision}
     how |= {"budget_seconds": budget_seconds, "resume": resume}
     how |= {"measure": curve(image_set.test)}
-    test = (
-        image_set.test if image_set.test is not None and image_set.test.labels is not None else None
-    )
-    n_leaked, apart = (0, None) if test is None else _apart(image_set, test, recipe, plan, pool)
+    test, n_leaked, apart = labelled_test(image_set), 0, None
+    if test is not None:
+        found = found or copies_of_test(image_set, plan)
+        n_leaked, apart = _apart(image_set, test, recipe, plan, pool, found)
+    began = time.monotonic()
     models = fit_folds(image_set, recipe, plan, pool=pool, checkpoints=checkpoints, **how)
+    seconds = time.monotonic() - began
     validation: tuple[float, ...] = ()
     if plan.validation is not None:
         validation = tuple(s.accuracy for s in evaluate(models, plan.validation, device=device))
     if test is None:
-        return Outcome(models=models, validation=validation)
+        return Outcome(models=models, validation=validation, seconds=seconds)
     scores = evaluate(models, test, device=device)
     clean: tuple[float, ...] = () if n_leaked else tuple(one.accuracy for one in scores)
     if apart is not None:
@@ -135,8 +144,19 @@ def score(
         except (ConfigError, DataError) as error:  # the first training is not lost by it
             say(f"{LEFT_OUT}: {error}")
     return Outcome(
-        models=models, scores=scores, clean=clean, n_leaked=n_leaked, validation=validation
+        models=models,
+        scores=scores,
+        clean=clean,
+        n_leaked=n_leaked,
+        validation=validation,
+        seconds=seconds,
     )
+
+
+def labelled_test(image_set: ImageSet) -> Images | None:
+    """The test images, where they have labels."""
+    test = image_set.test
+    return test if test is not None and test.labels is not None else None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -148,10 +168,15 @@ class _Apart:
 
 
 def _apart(
-    image_set: ImageSet, test: Images, recipe: Recipe, plan: splits.Plan, pool: Images
+    image_set: ImageSet,
+    test: Images,
+    recipe: Recipe,
+    plan: splits.Plan,
+    pool: Images,
+    found: Shared,
 ) -> tuple[int, _Apart | None]:
     """How many test images have copies, and the rest to learn from where there is enough of it."""
-    leaked, copies = shared(test, pool)
+    leaked, copies = found
     n_leaked = int(leaked.sum())
     if not n_leaked:
         return 0, None
@@ -194,7 +219,14 @@ def curve(test: Images | None, n_images: int = N_CURVE) -> Measure | None:
     return measured
 
 
-def shared(test: Images, pool: Images) -> tuple[np.ndarray, np.ndarray]:
+def copies_of_test(image_set: ImageSet, plan: splits.Plan) -> Shared:
+    """`shared` of the labelled test images and the pool."""
+    test = labelled_test(image_set)
+    assert test is not None, "there are labelled test images"
+    return shared(test, splits.pool(image_set, plan.withheld))
+
+
+def shared(test: Images, pool: Images) -> Shared:
     """Which images of either (bool arrays) occur byte for byte in the other."""
     found, others = digests(test.pixels), digests(pool.pixels)
     return np.isin(found, others), np.isin(others, found)
@@ -240,6 +272,7 @@ def measure(answers_NL: np.ndarray, labels_N: np.ndarray) -> Scores:
             Answer(int(i), int(labels_N[i]), int(answered_N[i]), float(confidence_N[i]))
             for i in worst
         ),
+        right=right_N,
     )
 
 
