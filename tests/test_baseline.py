@@ -1,4 +1,4 @@
-"""What the unlabelled images are worth: gains by hand, labels set aside, the baseline's own recipe."""
+"""What the unlabelled images are worth: gains by hand, labels set aside, the baseline's recipe."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""A promise of time: what is left for the trainings, speeds that are measured, words for seconds."""
+"""A promise of time: what is left for the trainings, speeds measured, words for seconds."""
 
 from pathlib import Path
 

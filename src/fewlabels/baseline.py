@@ -13,7 +13,7 @@ import numpy as np
 
 from fewlabels import recipes, splits
 from fewlabels.architectures import WhitenedNetwork
-from fewlabels.errors import ConfigError
+from fewlabels.errors import ConfigError, DataError
 from fewlabels.fitting import fit_folds
 from fewlabels.images import ImageSet
 from fewlabels.model import Model
@@ -24,6 +24,7 @@ from fewlabels.ways import labels as labels_way
 from fewlabels.ways.watching import difference
 
 SET_ASIDE, MOST_SET_ASIDE = 20, 0.1  # labelled images of each class, and the part at most
+LEAST = 30.0  # seconds
 FOLDER = "baseline"  # of its checkpoints
 
 
@@ -107,11 +108,14 @@ def measured(
     device: str,
     **how: Any,
 ) -> Gains | None:
-    """Learn the baseline of every fold and compare; None where there are no images to measure on.
+    """Learn the baseline of every fold and compare.
+
+    None where there are no images to measure on, or the baseline cannot be learned, which is said.
 
     Parameters
     ----------
-    outcome : of the recipe; seconds : for each baseline, or None for as long as the recipe took
+    outcome : of the recipe
+    seconds : for each baseline; None for as long as the recipe took, at least half a minute
     how : "seed", "precision", "checkpoints", "resume" as `learn` takes them
     """
     images, measured_on = image_set.test, "test images"
@@ -127,8 +131,12 @@ def measured(
         say("--baseline: the labelled images alone were learned from, so nothing is to be gained")
         before_FN = after_FN
     else:
-        seconds = outcome.seconds if seconds is None else seconds
-        models = learn(image_set, recipe, plan, seconds, device=device, **how)
+        seconds = max(LEAST, outcome.seconds) if seconds is None else seconds
+        try:
+            models = learn(image_set, recipe, plan, seconds, device=device, **how)
+        except (ConfigError, DataError) as error:  # what the recipe learned is not lost by it
+            say(f"--baseline: the gain is left out: {error}")
+            return None
         before_FN = [one.right for one in evaluate(models, images, device=device)]
     return Gains(
         folds=tuple(
