@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from fewlabels import fitting, graph_files, recipes, splits
+from fewlabels import fitting, graph_files, processes, recipes, splits
 from fewlabels.cli import main
 from fewlabels.errors import CheckpointError, ConfigError
 from fewlabels.images import ImageSet
@@ -159,6 +159,7 @@ def test_the_labelled_images_of_a_fold_are_not_among_its_unlabelled_ones(tiny_se
 @pytest.fixture(scope="module")
 def learned_under_a_budget(tiny_set: ImageSet, tmp_path_factory) -> tuple[Path, Model]:
     """The checkpoints of both phases under a budget of time, and the model."""
+    processes.join("cpu", "fp32")  # what a first training loads would take its time
     folder = tmp_path_factory.mktemp("kept")
     return folder, fit_again(tiny_set, folder, resume=False)
 
