@@ -60,6 +60,7 @@ def main() -> None:
     parser.add_argument("--seed", default="0")
     parser.add_argument("--set", action="append", default=[], help="a setting, as for fewlabels")
     parser.add_argument("--folds", help="of nette96, in place of 0-2")
+    parser.add_argument("--baseline", action="store_true", help="in half of the budget, too")
     parser.add_argument("--rounds", type=int, default=5, help="of the throughput")
     parser.add_argument("--out", type=Path, help="where to write the JSON")
     arguments = parser.parse_args()
@@ -88,6 +89,7 @@ def measured(asked: argparse.Namespace) -> dict:
             *("--recipe", asked.recipe, *protocol, "--seed", asked.seed),
             *(word for setting in settings for word in ("--set", setting)),
             *(("--budget", asked.budget) if asked.budget else ()),
+            *(("--baseline",) if asked.baseline else ()),
             *("--precision", asked.precision, "--out", str(run), "--json"),
         ]
         start = time.perf_counter()

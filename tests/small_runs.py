@@ -8,7 +8,10 @@ FAST = {
     "head.kind": "ridge",
     "head.strengths": "0.1",
 }
-FAST_SETTINGS = [part for name, value in FAST.items() for part in ("--set", f"{name}={value}")]
+FAST_SETTINGS = [
+    *("--recipe", "kmeans-1"),
+    *[part for name, value in FAST.items() for part in ("--set", f"{name}={value}")],
+]
 
 # recipe -> settings with which it is trained in seconds
 SMALL = {

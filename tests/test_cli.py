@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fewlabels import jobs, sources
+from fewlabels import jobs, learning, sources
 from fewlabels.cli import main
 from fewlabels.model import Model
 from small_runs import FAST_SETTINGS
@@ -208,9 +208,9 @@ def test_an_interruption_is_130_and_leaves_nothing(
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(jobs, "score", interrupted)
+    monkeypatch.setattr(learning, "score", interrupted)
 
-    code = main(["fit", str(tiny_folder), "--out", str(tmp_path / "run")])
+    code = main(["fit", str(tiny_folder), "--out", str(tmp_path / "run"), *FAST_SETTINGS])
 
     assert 130 == code
     assert [] == list(tmp_path.iterdir())
@@ -221,9 +221,9 @@ def test_an_interrupt_tells_what_was_saved(tiny_folder: Path, tmp_path, monkeypa
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt("step 8 is saved: go on with --resume")
 
-    monkeypatch.setattr(jobs, "score", interrupted)
+    monkeypatch.setattr(learning, "score", interrupted)
 
-    assert 130 == main(["fit", str(tiny_folder), "--out", str(tmp_path / "run")])
+    assert 130 == main(["fit", str(tiny_folder), "--out", str(tmp_path / "run"), *FAST_SETTINGS])
     assert "interrupted; step 8 is saved: go on with --resume\n" in capsys.readouterr().err
 
 
@@ -231,10 +231,10 @@ def test_a_slip_of_our_own_keeps_its_traceback(tiny_folder: Path, tmp_path: Path
     def slip(*arguments, **options):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(jobs, "score", slip)
+    monkeypatch.setattr(learning, "score", slip)
 
     with pytest.raises(ZeroDivisionError):
-        main(["fit", str(tiny_folder), "--out", str(tmp_path / "run")])
+        main(["fit", str(tiny_folder), "--out", str(tmp_path / "run"), *FAST_SETTINGS])
     assert [] == list(tmp_path.iterdir())
 
 

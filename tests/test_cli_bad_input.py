@@ -23,7 +23,9 @@ def refused(tmp_path: Path, capsys):
     def refusal(source: Path | str, *options: str) -> str:
         out = tmp_path / "run"
         capsys.readouterr()
-        code = main(["fit", str(source), "--out", str(out), *FAST_SETTINGS, *options])
+        recipe, settings = FAST_SETTINGS[:2], FAST_SETTINGS[2:]
+        usual = settings if "--recipe" in options else [*recipe, *settings]
+        code = main(["fit", str(source), "--out", str(out), *usual, *options])
         printed = capsys.readouterr()
         assert (2, "") == (code, printed.out)
         lines = printed.err.splitlines()

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from fewlabels import fitting, graph_files, recipes, splits
+from fewlabels import fitting, graph_files, processes, recipes, splits
 from fewlabels.cli import main
-from fewlabels.errors import ConfigError
+from fewlabels.errors import CheckpointError, ConfigError
 from fewlabels.images import ImageSet
 from fewlabels.model import Model
 from small_runs import SMALL
@@ -151,3 +151,66 @@ def test_the_labelled_images_of_a_fold_are_not_among_its_unlabelled_ones(tiny_se
     left_out[[5, n_unlabelled + 70, n_unlabelled + 4]] = True
     fewer = splits.unlabelled(tiny_set, splits.without(pool, left_out), fold)
     assert n_unlabelled - 1 + 80 - 4 == len(fewer)
+
+
+# --- resuming with what was changed since
+
+
+@pytest.fixture(scope="module")
+def learned_under_a_budget(tiny_set: ImageSet, tmp_path_factory) -> tuple[Path, Model]:
+    """The checkpoints of both phases under a budget of time, and the model."""
+    processes.join("cpu", "fp32")  # what a first training loads would take its time
+    folder = tmp_path_factory.mktemp("kept")
+    return folder, fit_again(tiny_set, folder, resume=False)
+
+
+def fit_again(tiny_set: ImageSet, folder: Path, *, resume: bool = True, budget=8.0, **changed):
+    settings = SETTINGS | {"consistency.labels_part": "0.25"}
+    settings |= {name.replace("__", "."): value for name, value in changed.items()}
+    return fitting.fit(
+        tiny_set,
+        "consistency",
+        settings=settings,
+        precision="fp32",
+        budget_seconds=budget,
+        checkpoints=folder,
+        resume=resume,
+    )
+
+
+def test_a_budget_is_resumed_though_less_of_it_is_left(tiny_set, learned_under_a_budget):
+    folder, model = learned_under_a_budget
+    kept = {path: path.read_bytes() for path in folder.rglob("*.safetensors")}
+
+    again = fit_again(tiny_set, folder)
+
+    assert ["labels", "steps"] == sorted(path.parent.name for path in kept)
+    weights, others = (one.graph.state_dict() for one in (model, again))
+    assert all(torch.equal(weights[key], others[key]) for key in weights)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("consistency__threshold", "0.8"),
+        ("consistency__schedule", "rounds"),
+        ("consistency__unlabelled_weight", "2"),
+        ("consistency__momentum", "0.9"),
+        ("weak__max_shift", "0.1"),
+        ("augmentation__cutout", "0"),
+        ("steps__label_smoothing", "0"),
+        ("labels__held_out", "2"),
+    ],
+)
+def test_other_settings_are_no_run_to_go_on_with(name, value, tiny_set, learned_under_a_budget):
+    folder, _ = learned_under_a_budget
+
+    with pytest.raises(CheckpointError, match="was made with other settings: resume with the imag"):
+        fit_again(tiny_set, folder, **{name: value})
+
+
+def test_another_budget_is_no_run_to_go_on_with(tiny_set, learned_under_a_budget):
+    folder, _ = learned_under_a_budget
+
+    with pytest.raises(CheckpointError, match=r"made with 2 s as the --budget, not 3 s"):
+        fit_again(tiny_set, folder, budget=12.0)

@@ -7,7 +7,7 @@ from fewlabels import demo, sources
 from fewlabels.cli import main
 from fewlabels.sources import made
 from fewlabels.sources.pixels import Options
-from small_runs import FAST_SETTINGS
+from small_runs import FAST
 
 pytest_plugins = ("run_fixtures",)
 
@@ -17,7 +17,7 @@ def small_demo(monkeypatch):
     """The demo on a set and with settings that take a moment."""
     small = made.shapes(Options(size=16), n_train_per_class=3, n_test_per_class=2, n_unlabeled=30)
     monkeypatch.setattr("fewlabels.jobs.read", lambda *arguments, **options: small)
-    monkeypatch.setattr(demo, "SETTINGS", tuple(FAST_SETTINGS[1::2]))
+    monkeypatch.setattr(demo, "SETTINGS", tuple(f"{name}={value}" for name, value in FAST.items()))
     assert "shapes" in sources._named()  # what the demo reads
 
 

@@ -62,10 +62,12 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "splits",
         "model",
         "model_views",
+        "auto deciding promise machine",
         "fitting",
     ),
     (
-        "protocol enough",
+        "protocol enough calibration",
+        "baseline",
         "comparing compare_job",
         "suggestions",
         "report/",
@@ -73,8 +75,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "shown_images picturing",
         "showing",
         "live",
-        "scores_file",
         "options",
+        "learning",
+        "scores_file",
         "run_images",
         "report_job",
         "jobs",
@@ -82,7 +85,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "suggesting suggest_job",
         "tracing trace_job trace_losses trace_pictures",
     ),
-    ("terminal", "streams", "__init__", "demo", "run_commands", "cli", "__main__"),
+    ("terminal tables", "streams", "__init__", "demo", "run_commands", "cli", "__main__"),
 )
 ROOMS = [(room, layer) for layer, rooms in enumerate(LAYERS) for room in rooms]
 MAX_LINES = 300

@@ -16,11 +16,12 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import StratifiedKFold
 
 from fewlabels import heads
+from fewlabels.calibration import calibration_error
 from fewlabels.cli import main
 from fewlabels.errors import ConfigError
 from fewlabels.heads import HeadConfig
 from fewlabels.model import Model
-from fewlabels.protocol import calibration_error, measure
+from fewlabels.protocol import measure
 from labelled_features import labelled
 
 pytest_plugins = ("run_fixtures",)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from fewlabels import enough, fitting, protocol, recipes, scores_file, splits
 from fewlabels.errors import ConfigError, DataError
 from fewlabels.images import Images, ImageSet
+from fewlabels.learning import Learned
 from fewlabels.progress import watching
 from fewlabels.protocol import (
     calibration_error,
@@ -201,9 +202,10 @@ def test_where_too_little_is_left_without_copies_it_is_said_first_and_left_out(
     assert "is left out: 200 surrogate classes need as many images, and 195 are left" in said[1]
     assert [2] == fitted  # once, with the reason said before
     assert (1, (), 5) == (len(outcome.scores), outcome.clean, outcome.n_leaked)
-    scores = scores_file.fold_scores(outcome, 0, tiny_set.class_names)
+    learned = Learned(recipe=recipe, plan=splits.plan(tiny_set), outcome=outcome)
+    scores = scores_file.fold_scores(learned, 0, tiny_set.class_names)
     assert (None, 5) == (scores["accuracy_clean"], scores["n_leaked"])
-    mean = scores_file.mean_scores(outcome, splits.plan(tiny_set), tiny_set.class_names)
+    mean = scores_file.mean_scores(learned, tiny_set.class_names)
     assert (None, None) == (mean["accuracy_clean"], mean["accuracy_clean_std"])
 
 

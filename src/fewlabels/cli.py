@@ -7,6 +7,7 @@ imported where they are called, as torch takes seconds to load and `--help` does
 
 import shlex
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -138,7 +139,14 @@ def fit(
     asked = learning or Learning()
     with terminal.shown():
         result = jobs.fit_run(
-            source, asked, out, fold=fold, overwrite=overwrite, resume=resume, command=_command()
+            source,
+            asked,
+            out,
+            fold=fold,
+            overwrite=overwrite,
+            resume=resume,
+            command=_command(),
+            began=_began,
         )
     streams.print_result(result, terminal.scores_text, as_json)
 
@@ -179,6 +187,7 @@ def score(
             overwrite=overwrite,
             resume=resume,
             command=_command(),
+            began=_began,
         )
     streams.print_result(result, terminal.scores_text, as_json)
 
@@ -251,6 +260,7 @@ for command in (
 
 
 _arguments: tuple[str, ...] = ()  # of this call, for `config.toml`
+_began: float | None = None  # when it began
 
 
 def _command() -> str:
@@ -263,7 +273,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    global _arguments
+    global _arguments, _began
+    _began = time.monotonic()
     if hasattr(sys.stdout, "reconfigure"):  # a terminal that lacks a letter still gets the result
         sys.stdout.reconfigure(errors="backslashreplace")
     _arguments = tuple(sys.argv[1:] if arguments is None else arguments)

@@ -68,7 +68,9 @@ def rows(lines: Sequence[Line]) -> list[str]:
     return [part for part in FIRST if part in drawn] + sorted(drawn - set(FIRST))
 
 
-def accuracy_curves(lines: Sequence[Line], note: str = "") -> Figure:
+def accuracy_curves(
+    lines: Sequence[Line], note: str = "", axes: tuple[str, ...] = ("epochs", "seconds")
+) -> Figure:
     """Draw accuracy against epochs (left) and seconds (right), a row per part.
 
     Without any curve there are no epochs and seconds, and one panel shows the level lines.
@@ -77,13 +79,14 @@ def accuracy_curves(lines: Sequence[Line], note: str = "") -> Figure:
     ----------
     lines : a run each; those without anything to draw are left out, and keep their colour
     note : sentences below the picture
+    axes : of these panels, which
 
     Raises ValueError where no run has anything to draw.
     """
     parts = rows(lines)
     if not parts:
         raise ValueError("a picture of accuracies needs at least one accuracy; no run has any")
-    axes_of_x = ("epochs", "seconds") if any(line.curves for line in lines) else ("",)
+    axes_of_x = axes if any(line.curves for line in lines) else ("",)
     height = max(ROW_HEIGHT, LABEL_HEIGHT * (len(lines) + 1))
     size = (WIDTH, height * len(parts) + 0.5)
     figure = Figure(figsize=size, facecolor="white")

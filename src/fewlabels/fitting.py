@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fewlabels import features, heads, origins, recipes, splits
+from fewlabels import auto, deciding, features, heads, origins, promise, splits
 from fewlabels.architectures import ExemplarNetwork
 from fewlabels.checkpoints import precision_in
 from fewlabels.devices import resolve
@@ -24,6 +24,8 @@ from fewlabels.model import Model
 from fewlabels.precision import choose
 from fewlabels.progress import say
 from fewlabels.recipes import Recipe
+from fewlabels.recipes import as_recipe as as_recipe
+from fewlabels.recipes import within as within
 from fewlabels.training import Measure
 from fewlabels.ways import consistency, filters, starts, surrogate
 from fewlabels.ways import labels as labels_way
@@ -31,7 +33,7 @@ from fewlabels.ways import labels as labels_way
 
 def fit(
     image_set: ImageSet,
-    recipe: str | Recipe = "kmeans-1",
+    recipe: str | Recipe = "auto",
     *,
     labels: int | None = None,
     fold: int | None = None,
@@ -48,12 +50,13 @@ def fit(
 
     Parameters
     ----------
-    recipe : a name, or a recipe of one's own
+    recipe : a name, or a recipe of one's own; "auto" picks one by the images, the machine and the
+        time
     labels : how many labels to use, drawn evenly over the classes; fold : the number of a given
         labelled subset; protocol : a named one, see `splits.plan`. All labels if none is given.
     settings : changes to a named recipe, such as {"filters.patch_size": "8"}
-    budget_seconds : for the training, in place of `training.epochs`; only where one learns by
-        gradients
+    budget_seconds : for all of this with "auto", half an hour or less if None; else for the
+        training, in place of `training.epochs`, and only where one learns by gradients
     checkpoints : folder where the training writes, now and then, where it stands; resume : go on
         from there
 
@@ -62,61 +65,30 @@ def fit(
     DataError, ConfigError : the set, the recipe or the settings do not fit
     CheckpointError : the checkpoints are of another run, or cannot be written
     """
+    began = promise.now()
     folds = None if fold is None else (fold,)
     plan = splits.plan(image_set, labels=labels, folds=folds, protocol=protocol, seed=seed)
     if len(plan.folds) > 1:
         raise ConfigError(f"{plan.protocol} has {len(plan.folds)} folds: say which one (--fold)")
-    chosen = within(as_recipe(recipe, settings), budget_seconds, settings)
-    (model,) = fit_folds(
-        image_set,
-        chosen,
-        plan,
-        seed=seed,
-        device=device,
-        precision=precision,
-        budget_seconds=budget_seconds,
-        checkpoints=None if checkpoints is None else Path(checkpoints),
-        resume=resume,
-    )
-    return model
-
-
-def as_recipe(recipe: str | Recipe, settings: Mapping[str, str] | None = None) -> Recipe:
-    """The recipe of that name with the settings changed; a recipe is passed through.
-
-    Raises ConfigError where there is no such name or setting; TypeError for settings of a recipe
-    object, which has its own.
-    """
-    if isinstance(recipe, str):
-        return recipes.named(recipe, settings or {})
-    if settings:
-        raise TypeError("settings change a named recipe: give its name, or change the object")
-    return recipe
-
-
-def within(
-    recipe: Recipe, budget_seconds: float | None, settings: Mapping[str, str] | None = None
-) -> Recipe:
-    """The recipe as it is under a budget of time, which takes the place of its epochs.
-
-    Raises ConfigError where nothing learns by gradients, or `settings` give epochs too.
-    """
-    if budget_seconds is None:
-        return recipe
-    if recipe.training is None:
-        raise ConfigError(
-            f"a budget is for recipes that learn by gradients, and {recipe.name} takes the time "
-            "it takes: leave --budget out"
+    folder = None if checkpoints is None else Path(checkpoints)
+    how: dict[str, Any] = {"seed": seed, "device": resolve(device), "precision": precision}
+    how |= {"resume": resume}
+    record: Mapping[str, Any] = {}
+    if recipe == auto.NAME:
+        auto.check_settings(settings or {})
+        asked = deciding.Asked(settings=dict(settings or {}), budget_seconds=budget_seconds)
+        beside = deciding.Beside(writing=0.0)
+        decided = deciding.decide(
+            image_set, plan, asked, began=began, beside=beside, folder=folder, **how
         )
-    for part in ("training", "steps"):
-        training = getattr(recipe, part)
-        if settings and f"{part}.epochs" in settings:
-            raise ConfigError(
-                f"a training ends after {part}.epochs or after a --budget of time: give one of them"
-            )
-        if training is not None:
-            recipe = replace(recipe, **{part: replace(training, epochs=0)})
-    return recipe
+        chosen, budget_seconds = decided.recipe, decided.seconds
+        record = {auto.NAME: decided.record}
+    else:
+        chosen = within(as_recipe(recipe, settings), budget_seconds, settings)
+    (model,) = fit_folds(
+        image_set, chosen, plan, budget_seconds=budget_seconds, checkpoints=folder, **how
+    )
+    return replace(model, info={**model.info, **record})
 
 
 def precision_of(asked: str, device: str, checkpoints: Path | None, resume: bool) -> str:

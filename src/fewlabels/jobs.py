@@ -3,6 +3,7 @@
 Each gives back what the command shows, ready for JSON.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Any
 
 from fewlabels import (
     graph_files,
+    learning,
     pictures_file,
     picturing,
     processes,
@@ -22,14 +24,14 @@ from fewlabels import (
 )
 from fewlabels.devices import resolve
 from fewlabels.errors import ConfigError, DataError
-from fewlabels.fitting import as_recipe, precision_of, within
+from fewlabels.fitting import precision_of
 from fewlabels.images import ImageSet
+from fewlabels.learning import Learned
 from fewlabels.live import LivePage
 from fewlabels.model import Model
-from fewlabels.options import Learning, Reading, seconds_of, settings_of
+from fewlabels.options import Learning, Reading
 from fewlabels.progress import Clock, watching
-from fewlabels.protocol import Outcome, evaluate, score
-from fewlabels.recipes import Recipe
+from fewlabels.protocol import evaluate
 from fewlabels.report import page
 from fewlabels.run_images import NAMED_SOURCES, check_classes, check_size, images_for
 from fewlabels.sources import read
@@ -73,30 +75,34 @@ def fit_run(
     overwrite: bool = False,
     resume: bool = False,
     command: str | None = None,
+    began: float | None = None,
 ) -> dict[str, Any]:
     """`fewlabels fit`: learn a model, score it where there are test labels, write the run.
 
-    `resume` keeps the checkpoints of a run of the same `out` that was cut off.
+    `resume` keeps the checkpoints of a run of the same `out` that was cut off; `began` is
+    `time.monotonic()` when the command began, which the recipe `auto` counts its time from.
     """
-    recipe = _recipe(asked)
+    began = time.monotonic() if began is None else began
+    learning.check(asked)
     refuse_inside(source, out)
     folds = None if fold is None else (fold,)
-    with _run_folder(source, asked, recipe, out, overwrite, resume) as (folder, clock, asked):
+    with _run_folder(source, asked, out, overwrite, resume) as (folder, clock, asked):
         image_set, plan = _planned(source, asked, folds)
         if len(plan.folds) > 1:
             raise ConfigError(
                 f"{plan.protocol} has {len(plan.folds)} folds and fit takes one: say which with "
                 "--fold, or use fewlabels score"
             )
-        outcome = _learn(image_set, recipe, plan, asked, folder, resume)
-        facts = scores_file.facts(recipe, plan, asked.seed, asked.precision, clock)
-        scores = scores_file.fold_scores(outcome, 0, image_set.class_names) | facts
+        learned = learning.learn(image_set, plan, asked, folder, resume, began)
+        scores = scores_file.fold_scores(learned, 0, image_set.class_names)
+        scores |= scores_file.facts(learned, asked.seed, asked.precision, clock)
         if is_first():
-            info = _info(source, asked, image_set, plan, command)
-            model = outcome.models[0]
+            info = _info(source, asked, image_set, learned, command)
+            model = learned.outcome.models[0]
             replace(model, info={**model.info, **info}).write(folder)
-            _keep_pictures(folder, asked, outcome, image_set, plan)
-            _write(folder, scores, outcome, image_set)
+            _keep_pictures(folder, asked, learned, image_set)
+            _write(folder, scores, learned, image_set)
+    learning.say_time(learned, began)
     return {"run": str(out), "report": str(out / "report.html")} | scores
 
 
@@ -109,29 +115,33 @@ def score_run(
     overwrite: bool = False,
     resume: bool = False,
     command: str | None = None,
+    began: float | None = None,
 ) -> dict[str, Any]:
     """`fewlabels score`: mean and standard deviation over folds, learned once without labels.
 
-    A budget is that of each training, so of each fold where networks learn from labels.
+    A budget is that of each training, so of each fold where networks learn from labels; with the
+    recipe `auto` of each fold, and all that belongs to it.
     """
-    recipe = _recipe(asked)
+    began = time.monotonic() if began is None else began
+    learning.check(asked)
     refuse_inside(source, out)
-    with _run_folder(source, asked, recipe, out, overwrite, resume) as (folder, clock, asked):
+    with _run_folder(source, asked, out, overwrite, resume) as (folder, clock, asked):
         image_set, plan = _planned(source, asked, folds, several=True)
         if image_set.test is None or image_set.test.labels is None:
             raise DataError(
                 f"{image_set.name} has no labelled test images, so there is no score: add "
                 "test/CLASS/*, or use fewlabels fit"
             )
-        outcome = _learn(image_set, recipe, plan, asked, folder, resume)
-        scores = scores_file.mean_scores(outcome, plan, image_set.class_names)
-        scores |= scores_file.facts(recipe, plan, asked.seed, asked.precision, clock)
+        learned = learning.learn(image_set, plan, asked, folder, resume, began)
+        scores = scores_file.mean_scores(learned, image_set.class_names)
+        scores |= scores_file.facts(learned, asked.seed, asked.precision, clock)
         if is_first():
-            info = _info(source, asked, image_set, plan, command)
-            graph_files.save(outcome.models[0].graph.to("cpu"), folder)
-            runs.write_toml(folder / runs.CONFIG, info | {"recipe": recipe.as_dict()})
-            _keep_pictures(folder, asked, outcome, image_set, plan)
-            _write(folder, scores, outcome, image_set)
+            info = _info(source, asked, image_set, learned, command)
+            graph_files.save(learned.outcome.models[0].graph.to("cpu"), folder)
+            runs.write_toml(folder / runs.CONFIG, info | {"recipe": learned.recipe.as_dict()})
+            _keep_pictures(folder, asked, learned, image_set)
+            _write(folder, scores, learned, image_set)
+    learning.say_time(learned, began)
     return {"run": str(out), "report": str(out / "report.html")} | scores
 
 
@@ -169,7 +179,6 @@ def predict_run(
 def _run_folder(
     source: str,
     asked: Learning,
-    recipe: Recipe,
     out: Path,
     overwrite: bool,
     resume: bool = False,
@@ -187,7 +196,7 @@ def _run_folder(
         if is_first():
             folder = around.enter_context(runs.claim(out, overwrite, resume))
             around.enter_context(watching(runs.Diary(folder / "metrics.jsonl")))
-            around.enter_context(watching(LivePage(folder, source, recipe.name)))
+            around.enter_context(watching(LivePage(folder, source, asked.recipe)))
             place = folder / unfinished.CHECKPOINTS
             precision = precision_of(asked.precision, device, place, resume)  # type: ignore[assignment]
         precision = processes.agreed(precision, device)  # type: ignore[assignment]
@@ -206,40 +215,11 @@ def _planned(
     return image_set, plan
 
 
-def _recipe(asked: Learning) -> Recipe:
-    settings = settings_of(asked.settings)
-    return within(as_recipe(asked.recipe, settings), _budget(asked), settings)
-
-
-def _budget(asked: Learning) -> float | None:
-    return None if asked.budget is None else seconds_of(asked.budget)
-
-
-def _learn(
-    image_set: ImageSet,
-    recipe: Recipe,
-    plan: splits.Plan,
-    asked: Learning,
-    folder: Path,
-    resume: bool,
-) -> Outcome:
-    return score(
-        image_set,
-        recipe,
-        plan,
-        seed=asked.seed,
-        device=asked.device,
-        precision=asked.precision,
-        budget_seconds=_budget(asked),
-        checkpoints=folder / unfinished.CHECKPOINTS,
-        resume=resume,
-    )
-
-
 def _info(
-    source: str, asked: Learning, image_set: ImageSet, plan: splits.Plan, command: str | None
+    source: str, asked: Learning, image_set: ImageSet, learned: Learned, command: str | None
 ) -> dict[str, Any]:
     """What `config.toml` tells beside the model and the recipe."""
+    plan = learned.plan
     # absolute, so that the run can be evaluated from any folder
     place = source if source in NAMED_SOURCES else str(Path(source).resolve())
     n_labelled = len(plan.folds[0])
@@ -257,6 +237,7 @@ def _info(
         "device": asked.device,
         "precision": asked.precision,
         "budget": asked.budget,
+        "baseline": asked.baseline,
         "command": command,
         "commit": runs.commit(),
     }
@@ -268,17 +249,17 @@ def _info(
         "notes": list(image_set.notes),
         "damaged": [{"name": file.name, "reason": file.reason} for file in image_set.damaged],
     }
-    return {"run": run, "data": data, "versions": runs.versions()}
+    auto = {} if learned.auto is None else {"auto": learned.auto}
+    return {"run": run, "data": data, **auto, "versions": runs.versions()}
 
 
-def _keep_pictures(
-    folder: Path, asked: Learning, outcome: Outcome, image_set: ImageSet, plan: splits.Plan
-) -> None:
+def _keep_pictures(folder: Path, asked: Learning, learned: Learned, image_set: ImageSet) -> None:
     """What the page shows of the images, by the model of the first fold."""
+    outcome = learned.outcome
     kept = picturing.kept_of(
         outcome.models[0],
         image_set,
-        plan,
+        learned.plan,
         asked.n_mapped,
         scores=outcome.scores[0] if outcome.scores else None,
         device=asked.device,
@@ -287,8 +268,8 @@ def _keep_pictures(
     pictures_file.save(folder, kept)
 
 
-def _write(folder: Path, scores: dict[str, Any], outcome: Outcome, image_set: ImageSet) -> None:
+def _write(folder: Path, scores: dict[str, Any], learned: Learned, image_set: ImageSet) -> None:
     runs.write_json(folder / "scores.json", scores)
-    if outcome.scores and image_set.test is not None:
-        showing.save_mistakes(folder, outcome.scores[0].mistakes, image_set)
+    if learned.outcome.scores and image_set.test is not None:
+        showing.save_mistakes(folder, learned.outcome.scores[0].mistakes, image_set)
     page.write(showing.findings_of(folder), folder / showing.PAGE)

@@ -64,8 +64,8 @@ class Reading:
 class Learning(Reading):
     """How it is learned."""
 
-    recipe: str = "kmeans-1"
-    "Which ways to learn, network, head and settings; a wrong name lists all recipes."
+    recipe: str = "auto"
+    "How it learns; auto picks by images, machine and time, and says why; a wrong name lists all."
     settings: Annotated[
         tuple[str, ...], Parameter(name="--set", negative="", show_default=False)
     ] = ()
@@ -75,7 +75,9 @@ class Learning(Reading):
     protocol: Literal["cifar10-400", "folds-1000", "report-split"] | None = None
     "A named choice of labels; every score names it."
     budget: str | None = None
-    "Time for each training by gradients, such as 10m or 1h30m, in place of training.epochs."
+    "Time, such as 10m: auto's for all of a fold, up to 30m if not given; else for each training."
+    baseline: Annotated[bool, Parameter(negative="", show_default=False)] = False
+    "Learn from the labels alone too, in as much of the time, and tell what the other images gain."
     device: Device = "auto"
     "Where to compute."
     precision: Literal["auto", "fp32", "bf16"] = "auto"

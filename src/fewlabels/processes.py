@@ -88,6 +88,16 @@ def _reduced(fabric: "Fabric", values: Sequence[float], how: str) -> list[float]
     return torch.as_tensor(fabric.all_reduce(tensor, reduce_op=how)).tolist()
 
 
+def agreed_means(values: Sequence[float], device: str, precision: str) -> list[float]:
+    """The mean of each value over the processes that `torchrun` started, which it joins.
+
+    What each measured for itself differs, and what they decide by it must not.
+    """
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return list(values)
+    return mean(join(device, precision), values)
+
+
 def shared_mean(values: torch.Tensor) -> torch.Tensor:
     """The mean of a tensor over the processes that were joined; itself where there is one."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():

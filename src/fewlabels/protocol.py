@@ -3,6 +3,7 @@
 Shapes: N test images, L classes (in a confusion matrix row: true, column: answered).
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fewlabels import splits
+from fewlabels.calibration import calibration_error
 from fewlabels.copies import copied, digests
 from fewlabels.enough import check_enough
 from fewlabels.errors import ConfigError, DataError
@@ -22,10 +24,10 @@ from fewlabels.progress import say
 from fewlabels.recipes import Recipe
 from fewlabels.training import Measure
 
-N_BINS = 15  # of the calibration error
 N_MISTAKES = 24  # kept for the report
 N_CURVE = 1000  # test images for each point of a learning curve
 BATCH = 250  # of them, answered together
+Shared = tuple[np.ndarray, np.ndarray]  # bool (n_test,), bool (n_pool,)
 LEFT_OUT = "the accuracy without copies of test images is left out"
 
 
@@ -45,9 +47,10 @@ class Scores:
 
     accuracy : fraction; accuracy_per_class : a fraction per class, None where it has no images
     confusion : int64 array of shape (n_classes, n_classes)
-    calibration_error : expected calibration error over 15 bins, see `calibration_error`
+    calibration_error : expected calibration error over 15 bins, see `calibration`
     mistakes : the most confident ones
     answered_N, confidence_N : the class that was answered for each image, and its probability
+    right : which images were answered rightly, bool array of shape (n_test,)
     """
 
     accuracy: float
@@ -58,6 +61,7 @@ class Scores:
     mistakes: tuple[Answer, ...]
     answered_N: np.ndarray
     confidence_N: np.ndarray
+    right: np.ndarray
 
     def as_dict(self, class_names: Sequence[str]) -> dict[str, Any]:
         """As in `scores.json`."""
@@ -77,7 +81,7 @@ class Outcome:
     scores : learned with all unlabelled images; clean : accuracies learned without the copies of
     test images, empty where that was left out; n_leaked : test images that have a copy, byte for
     byte, in what was learned from without labels; validation : accuracies on the validation images,
-    if the plan has some.
+    if the plan has some; seconds : that learning all models took, the first time.
     Without labelled test images `scores` and `clean` are empty and `n_leaked` is None.
     """
 
@@ -86,6 +90,7 @@ class Outcome:
     clean: tuple[float, ...] = ()
     n_leaked: int | None = None
     validation: tuple[float, ...] = ()
+    seconds: float = 0.0
 
 
 def score(
@@ -99,6 +104,7 @@ def score(
     budget_seconds: float | None = None,
     checkpoints: Path | None = None,
     resume: bool = False,
+    found: Shared | None = None,
 ) -> Outcome:
     """Learn the label-free part once, the rest per fold, and answer the test images.
 
@@ -111,6 +117,7 @@ def score(
     Parameters
     ----------
     budget_seconds, checkpoints, resume : see `fitting.fit_folds`
+    found : `copies_of_test` of the set, where that is known already
 
     Raises DataError where all that is learned from are copies of test images; what `fit_folds` does
     """
@@ -118,16 +125,18 @@ def score(
     how: dict[str, Any] = {"seed": seed, "device": device, "precision": precision}
     how |= {"budget_seconds": budget_seconds, "resume": resume}
     how |= {"measure": curve(image_set.test)}
-    test = (
-        image_set.test if image_set.test is not None and image_set.test.labels is not None else None
-    )
-    n_leaked, apart = (0, None) if test is None else _apart(image_set, test, recipe, plan, pool)
+    test, n_leaked, apart = labelled_test(image_set), 0, None
+    if test is not None:
+        found = found or copies_of_test(image_set, plan)
+        n_leaked, apart = _apart(image_set, test, recipe, plan, pool, found)
+    began = time.monotonic()
     models = fit_folds(image_set, recipe, plan, pool=pool, checkpoints=checkpoints, **how)
+    seconds = time.monotonic() - began
     validation: tuple[float, ...] = ()
     if plan.validation is not None:
         validation = tuple(s.accuracy for s in evaluate(models, plan.validation, device=device))
     if test is None:
-        return Outcome(models=models, validation=validation)
+        return Outcome(models=models, validation=validation, seconds=seconds)
     scores = evaluate(models, test, device=device)
     clean: tuple[float, ...] = () if n_leaked else tuple(one.accuracy for one in scores)
     if apart is not None:
@@ -139,8 +148,19 @@ def score(
         except (ConfigError, DataError) as error:  # the first training is not lost by it
             say(f"{LEFT_OUT}: {error}")
     return Outcome(
-        models=models, scores=scores, clean=clean, n_leaked=n_leaked, validation=validation
+        models=models,
+        scores=scores,
+        clean=clean,
+        n_leaked=n_leaked,
+        validation=validation,
+        seconds=seconds,
     )
+
+
+def labelled_test(image_set: ImageSet) -> Images | None:
+    """The test images, where they have labels."""
+    test = image_set.test
+    return test if test is not None and test.labels is not None else None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -152,10 +172,15 @@ class _Apart:
 
 
 def _apart(
-    image_set: ImageSet, test: Images, recipe: Recipe, plan: splits.Plan, pool: Images
+    image_set: ImageSet,
+    test: Images,
+    recipe: Recipe,
+    plan: splits.Plan,
+    pool: Images,
+    found: Shared,
 ) -> tuple[int, _Apart | None]:
     """How many test images have copies, and the rest to learn from where there is enough of it."""
-    leaked, copies = shared(test, pool)
+    leaked, copies = found
     n_leaked = int(leaked.sum())
     if not n_leaked:
         return 0, None
@@ -198,7 +223,14 @@ def curve(test: Images | None, n_images: int = N_CURVE) -> Measure | None:
     return measured
 
 
-def shared(test: Images, pool: Images) -> tuple[np.ndarray, np.ndarray]:
+def copies_of_test(image_set: ImageSet, plan: splits.Plan) -> Shared:
+    """`shared` of the labelled test images and the pool."""
+    test = labelled_test(image_set)
+    assert test is not None, "there are labelled test images"
+    return shared(test, splits.pool(image_set, plan.withheld))
+
+
+def shared(test: Images, pool: Images) -> Shared:
     """Which images of either (bool arrays) occur byte for byte in the other."""
     found, others = digests(test.pixels), digests(pool.pixels)
     return np.isin(found, others), np.isin(others, found)
@@ -246,24 +278,8 @@ def measure(answers_NL: np.ndarray, labels_N: np.ndarray) -> Scores:
         ),
         answered_N=answered_N,
         confidence_N=confidence_N,
+        right=right_N,
     )
-
-
-def calibration_error(confidence_N: np.ndarray, right_N: np.ndarray, n_bins: int = N_BINS) -> float:
-    """Expected calibration error: how far stated probabilities are from the share of right ones.
-
-    sum over bins of (images in the bin / all images) * |accuracy - mean confidence| in the bin,
-    with 15 bins (n_bins) of equal width, each closed above: (0, 1/15], (1/15, 2/15], ...
-
-    Parameters
-    ----------
-    confidence_N : probabilities of the answered classes; right_N : bool, whether these are true
-
-    Source: C. Guo et al., On Calibration of Modern Neural Networks, ICML 2017, equation 3.
-    """
-    bins_N = np.clip(np.ceil(confidence_N * n_bins).astype(int) - 1, 0, n_bins - 1)
-    gap = np.bincount(bins_N, weights=right_N - confidence_N.astype(np.float64), minlength=n_bins)
-    return float(np.abs(gap).sum() / len(confidence_N))
 
 
 def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:

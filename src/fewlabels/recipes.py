@@ -86,6 +86,7 @@ def kmeans_report() -> Recipe:
     return Recipe(name="kmeans-report", filters=FiltersConfig(layers=(layer,)))
 
 
+AUTO = "auto"  # picks one of the others, see `auto`
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "kmeans-1": kmeans_1,
     "kmeans-2": kmeans_2,
@@ -102,9 +103,50 @@ def named(name: str, settings: Mapping[str, str] | None = None) -> Recipe:
 
     Raises ConfigError if the recipe or a setting is unknown, or a value does not fit.
     """
+    if name == AUTO:
+        raise ConfigError(f"{AUTO} picks a recipe for images that are there: fit with it")
     if name not in RECIPES:
-        raise ConfigError(f"no recipe is called {name!r}{naming.near(name, RECIPES)}")
+        known = {**RECIPES, AUTO: None}
+        raise ConfigError(f"no recipe is called {name!r}{naming.near(name, known)}")
     recipe = RECIPES[name]()
     for key, text in (settings or {}).items():
         recipe = naming.changed(recipe, key, text)
+    return recipe
+
+
+def as_recipe(recipe: str | Recipe, settings: Mapping[str, str] | None = None) -> Recipe:
+    """The recipe of that name with the settings changed; a recipe is passed through.
+
+    Raises ConfigError where there is no such name or setting; TypeError for settings of a recipe
+    object, which has its own.
+    """
+    if isinstance(recipe, str):
+        return named(recipe, settings or {})
+    if settings:
+        raise TypeError("settings change a named recipe: give its name, or change the object")
+    return recipe
+
+
+def within(
+    recipe: Recipe, budget_seconds: float | None, settings: Mapping[str, str] | None = None
+) -> Recipe:
+    """The recipe as it is under a budget of time, which takes the place of its epochs.
+
+    Raises ConfigError where nothing learns by gradients, or `settings` give epochs too.
+    """
+    if budget_seconds is None:
+        return recipe
+    if recipe.training is None:
+        raise ConfigError(
+            f"a budget is for recipes that learn by gradients, and {recipe.name} takes the time "
+            "it takes: leave --budget out"
+        )
+    for part in ("training", "steps"):
+        training = getattr(recipe, part)
+        if settings and f"{part}.epochs" in settings:
+            raise ConfigError(
+                f"a training ends after {part}.epochs or after a --budget of time: give one of them"
+            )
+        if training is not None:
+            recipe = replace(recipe, **{part: replace(training, epochs=0)})
     return recipe

@@ -155,11 +155,27 @@ def _protocol_notes(scores: Mapping[str, Any], recipe: Mapping[str, Any]) -> lis
             f"The accuracy is the mean of {len(folds)} folds: {listed}{deviation}. The confusion "
             "matrix adds them up; the mistakes are those of the first."
         )
+    if scores.get("gain") is not None:
+        notes.append(_gain_note(scores))
+    if "auto" in scores:
+        notes.append(f"The recipe was picked by auto: {'; '.join(scores['auto']['reasons'])}.")
     if scores.get("accuracy_validation") is not None:
         notes.append(
             f"On the validation images: {100 * scores['accuracy_validation']:.1f} % correct."
         )
     return notes
+
+
+def _gain_note(scores: Mapping[str, Any]) -> str:
+    """What the unlabelled images are worth, and how sure that is."""
+    gain, error = 100 * scores["gain"], 100 * scores["gain_error"]
+    sure = "more than chance" if abs(gain) > 2 * error else "within what chance does"
+    return (
+        "A network that learned in the same time from the labelled images alone answers "
+        f"{100 * scores['labels_only_accuracy']:.1f} % of the {scores['gain_measured_on']} "
+        f"correctly: the unlabelled images gain {gain:+.1f} points, with a standard error of "
+        f"{error:.1f} points, which is {sure}."
+    )
 
 
 def save_mistakes(folder: Path, mistakes: Sequence[Answer], image_set: ImageSet) -> None:

@@ -2,11 +2,14 @@
 
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TextIO
 
 from fewlabels.progress import watching
+from fewlabels.tables import percent as percent
+from fewlabels.tables import scores_text as scores_text
+from fewlabels.tables import table as table
 
 QUIET = 0.5  # seconds: a shorter stage gets no line of its own
 EVERY = 10.0  # seconds between lines of a long stage
@@ -174,29 +177,6 @@ class Bars:
         console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
-def percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.2f} %"
-
-
-def table(rows: Sequence[Sequence[str]], heads: Sequence[str] = ()) -> str:
-    """Columns as wide as their widest entry; the first to the left, the others to the right."""
-    from rich.cells import cell_len  # some letters take two places
-
-    lines = [tuple(heads), *rows] if heads else list(rows)
-    widths = [max(cell_len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    padded = [
-        [" " * (width - cell_len(text)) for text, width in zip(line, widths, strict=True)]
-        for line in lines
-    ]
-    return "\n".join(
-        "  ".join(
-            text + space if column == 0 else space + text
-            for column, (text, space) in enumerate(zip(line, spaces, strict=True))
-        ).rstrip()
-        for line, spaces in zip(lines, padded, strict=True)
-    )
-
-
 def survey_text(found: Mapping[str, Any]) -> str:
     """What `fewlabels data` prints."""
     height, width = found["size"]
@@ -243,37 +223,6 @@ def survey_text(found: Mapping[str, Any]) -> str:
 def _count(facts: Mapping[str, Any], name: str) -> str:
     counts = facts["n_per_class"]
     return f"{counts[name]:,}" if counts else "-"
-
-
-def scores_text(scores: Mapping[str, Any]) -> str:
-    """What `fit`, `score` and `evaluate` print."""
-    lines = []
-    if "accuracy" in scores:
-        spread = scores.get("accuracy_std")
-        deviation = "" if spread is None else f" +- {100 * spread:.2f} ({scores['n_folds']} folds)"
-        lines.append(
-            f"accuracy {percent(scores['accuracy'])}{deviation} of {scores['n_test']:,} test images"
-        )
-        if scores.get("n_leaked"):
-            lines.append(
-                f"without the {scores['n_leaked']:,} test images that lie among the unlabelled: "
-                f"accuracy {percent(scores['accuracy_clean'])}"
-            )
-        lines.append(
-            table([(name, percent(one)) for name, one in scores["accuracy_per_class"].items()])
-        )
-        lines.append(f"calibration error {percent(scores['calibration_error'])}")
-    elif scores.get("accuracy_validation") is None:
-        lines.append("no score, as there are no labelled test images: add test/CLASS/* for one")
-    if scores.get("accuracy_validation") is not None:
-        lines.append(f"accuracy on validation images {percent(scores['accuracy_validation'])}")
-    if "protocol" in scores:
-        lines.append(
-            f"protocol {scores['protocol']}, recipe {scores['recipe']}, seed {scores['seed']}"
-        )
-    if scores.get("report"):
-        lines.append(f"report {scores['report']}")
-    return "\n".join(lines)
 
 
 def comparison_text(compared: Mapping[str, Any]) -> str:

@@ -78,6 +78,7 @@ def learn(
         "labels": origins.of_labels(labelled.labels),
         "unlabelled images": origins.of_images(unlabelled.pixels),
         "settings": origins.of_settings(parts),
+        "--budget": "none" if budget_seconds is None else f"{budget_seconds:g}",
         **(made_from or {}),
     }
     watch = Watch(held=labelled.take(held), flips=parts.labels.flips, device=device)
@@ -138,7 +139,6 @@ def learn(
 
 def _labels_alone(course: Course, labelled: Images, measure: Measure | None) -> Learned:
     """The recipe `labels` in the time that is left."""
-    folder = None if course.folder is None else course.folder / "labels-alone"
     graph, head = labels_way.learn(
         labelled,
         course.n_classes,
@@ -149,8 +149,8 @@ def _labels_alone(course: Course, labelled: Images, measure: Measure | None) -> 
         course.parts.strong,
         filters_config=course.parts.filters,
         **course.how,
-        budget_seconds=course.time.left(),
-        folder=folder,
+        budget_seconds=course.time_for("labels-alone"),
+        folder=course.folder_of("labels-alone"),
         measure=measure,
     )
     return Learned(graph=graph, head=head, facts={"fell_back": True, "n_unlabeled_used": 0})

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fewlabels import checkpoints
 from fewlabels.architectures import FirstLayer
 from fewlabels.batches import Examples
 from fewlabels.graph import Graph
@@ -132,12 +133,29 @@ class Course:
             config,
             **self.how,
             budget_seconds=seconds,
-            folder=None if self.folder is None else self.folder / name,
+            folder=self.folder_of(name),
             measure=self.measure if measured else None,
             step=step,
         )
         self.how["precision"] = trained.precision
         self.time.took(trained.seconds, began)
+
+    def folder_of(self, name: str) -> Path | None:
+        """Where the training `name` keeps its checkpoints."""
+        return None if self.folder is None else self.folder / name
+
+    def time_for(self, name: str, n_trainings: int = 1) -> float | None:
+        """Seconds for the training `name`: its share where so many part what is left.
+
+        One that is resumed has what it was given when it began: how much is left depends on how
+        long all else took, and a training goes on under its own budget alone.
+        """
+        left, folder = self.time.left(), self.folder_of(name)
+        if left is not None and folder is not None and self.how["resume"]:
+            found = checkpoints.load(folder)
+            if found is not None and found.made_by["budget_seconds"] is not None:
+                return float(found.made_by["budget_seconds"])
+        return None if left is None else left / n_trainings
 
     def answers(self, graph: Graph, images: Images, what: str, *, flips: bool = False) -> Tensor:
         """Probabilities, float32 of shape (n_images, n_classes)."""

@@ -116,12 +116,7 @@ def whitening_filters(images: Images, size: int, n_filters: int, seed: int) -> F
     """
     draw = np.random.default_rng(seed)
     chosen = np.sort(draw.permutation(len(images))[:N_IMAGES])
-    if size > min(images.size):
-        raise DataError(
-            f"a first layer of {size} x {size} filters needs images at least as large; these are "
-            f"{images.size[0]} x {images.size[1]}: use larger images (--size) or a smaller "
-            "network.first_size"
-        )
+    check_first_layer(images.size, size)
     with stage("whitening", total=1):
         cut_PD = patches.cut(images.pixels[chosen], size, PATCHES_PER_IMAGE, draw)
         whitening = patches.fit_whitening(
@@ -130,6 +125,16 @@ def whitening_filters(images: Images, size: int, n_filters: int, seed: int) -> F
     axes_E3kk = whitening.project_DE.T.reshape(-1, 3, size, size)
     offset_E = -(whitening.mean_D @ whitening.project_DE)
     return FirstLayer(torch.cat([axes_E3kk, -axes_E3kk]), torch.cat([offset_E, -offset_E]))
+
+
+def check_first_layer(image_size: tuple[int, int], size: int) -> None:
+    """Raises DataError if filters of size x size are larger than images of (height, width)."""
+    if size > min(image_size):
+        raise DataError(
+            f"a first layer of {size} x {size} filters needs images at least as large; these are "
+            f"{image_size[0]} x {image_size[1]}: use larger images (--size) or a smaller "
+            "network.first_size"
+        )
 
 
 def centroid_filters(graph: Graph) -> FirstLayer:

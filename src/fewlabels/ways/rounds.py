@@ -46,13 +46,13 @@ def train(course: Course, baseline: Graph, usable: Usable, prior_L: Tensor, alig
                 say(f"round {number}: no answer to an unlabelled image is sure enough: the end")
                 return graph
             graph = course.new_network(number)
-            left = course.time.left()
+            name = f"round-{number}"
             course.train(
-                f"round-{number}",
+                name,
                 graph,
                 mixed(course, usable, chosen, classes_M.numpy()[chosen]),
                 course.parts.training,
-                None if left is None else left / (config.n_rounds + 1 - number),
+                course.time_for(name, config.n_rounds + 1 - number),
             )
     return graph
 

@@ -41,7 +41,7 @@ def train(course: Course, graph: Graph, usable: Usable, step: "PseudoLabelStep")
         weak=parts.weak,
         seed=course.seed,
     )
-    course.train("steps", graph, examples, parts.steps, course.time.left(), step)
+    course.train("steps", graph, examples, parts.steps, course.time_for("steps"), step)
 
 
 class PseudoLabelStep(TaughtStep):

@@ -1,0 +1,258 @@
+"""The rules of the recipe `auto`: which recipe, with which settings, for these images here.
+
+`choose` looks through `RULES` from the top and takes the first that holds; then `TUNINGS` change
+settings of what was taken, and `DOUBTS` say what is not sure of it. To change a rule, change its
+line here. What the numbers below come from is told beside each of them: docs/accuracy.md has what
+was measured, and "not measured" is a guess that waits for a measurement.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from fewlabels import recipes
+from fewlabels.errors import ConfigError
+from fewlabels.recipes import RECIPES, named
+from fewlabels.settings import near, settings_of
+
+NAME = recipes.AUTO
+
+# The time where none is given: half an hour, and less for a few images, which need no more.
+USUAL_SECONDS, LEAST_SECONDS = 1800.0, 60.0
+ENOUGH_LOOKS = 300  # at every image (not measured)
+# A training on labels alone: 40 epochs of 4,000 labels gave 0.77 on CIFAR-10, and fewer images
+# still take some 300 steps of 256 to learn anything.
+LABELS_EPOCHS, LABELS_LEAST = 40, 300 * 256
+# Unlabelled images began to pay after some 400,000 images of the second phase beside the 160,000
+# of the first (CIFAR-10 with 400 labels a class, the sketch in issue 4: 25 minutes at 760 a second
+# gave 5 points, the curve rising all along). Where it crosses labels alone is not measured.
+UNLABELLED_LEAST = 300_000
+# Fewer unlabelled images than labelled ones have little to tell (not measured).
+UNLABELLED_FOR_LABELLED = 1.0
+# The part of the time for the labels alone: the recipe's own, more where the time is short.
+LABELS_PART, MOST_LABELS_PART = 0.15, 0.5
+# A tenth of a class is held out to watch: with fewer labels there is nothing to watch with.
+FEW_LABELS = 10
+# k-means takes the time it takes, and the estimate of it is rough.
+ROOM_OF_KMEANS = 0.8
+LITTLE_MEMORY = 3.0  # GiB; trainings hold up to about 2 (not measured)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What is known before anything is learned.
+
+    n_labelled, n_unlabelled : images of a fold, the one with the fewest labels
+    least_per_class : labels of the class that has the fewest
+    image_size : (height, width) in pixels
+    seconds : for learning one model
+    images_per_second : that a network learns from, measured here
+    kmeans_seconds : that `kmeans-1` takes in all, estimated
+    cores, bf16, gpu, memory_gib : the machine; bf16 says whether it is faster here, gpu is a name
+    """
+
+    n_labelled: int
+    n_unlabelled: int
+    n_classes: int
+    least_per_class: int
+    image_size: tuple[int, int]
+    seconds: float
+    images_per_second: float
+    kmeans_seconds: float
+    cores: int
+    bf16: bool
+    gpu: str | None
+    memory_gib: float
+
+    @property
+    def n_seen(self) -> int:
+        """Images that a network learns from in the time, each counted as often as it is seen."""
+        return int(self.seconds * self.images_per_second)
+
+    @property
+    def labels_need(self) -> int:
+        """Images that a training on labels alone should see."""
+        return max(LABELS_EPOCHS * self.n_labelled, LABELS_LEAST)
+
+    @property
+    def machine(self) -> str:
+        """In words."""
+        if self.gpu is not None:
+            return self.gpu
+        cores = "1 core" if self.cores == 1 else f"{self.cores} cores"
+        return f"{cores} {'with' if self.bf16 else 'without'} bf16"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A recipe by its name, settings of it that are changed, and why, a clause for each reason."""
+
+    recipe: str
+    settings: Mapping[str, str]
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Where it holds, the recipe is taken, for the reason."""
+
+    recipe: str
+    holds: Callable[[Facts], bool]
+    reason: Callable[[Facts], str]
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """A setting of some recipes, its value where one is needed, and the reason."""
+
+    recipes: tuple[str, ...]
+    setting: str
+    value: Callable[[Facts], str | None]
+    reason: Callable[[Facts], str]
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """What is not sure of some recipes."""
+
+    recipes: tuple[str, ...]
+    holds: Callable[[Facts], bool]
+    text: Callable[[Facts], str]
+
+
+def _seen(facts: Facts) -> str:
+    return f"{facts.machine} can show a network about {rounded(facts.n_seen):,} images in the time"
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        "kmeans-1",
+        lambda facts: (
+            facts.n_seen < LABELS_LEAST and facts.kmeans_seconds <= ROOM_OF_KMEANS * facts.seconds
+        ),
+        lambda facts: f"{_seen(facts)}, too few to train one, and filters of k-means fit in",
+    ),
+    Rule(
+        "labels",
+        lambda facts: facts.n_unlabelled == 0,
+        lambda facts: f"there are no unlabelled images, and {_seen(facts)}",
+    ),
+    Rule(
+        "labels",
+        lambda facts: facts.n_unlabelled < UNLABELLED_FOR_LABELLED * facts.n_labelled,
+        lambda facts: (
+            f"{facts.n_unlabelled:,} unlabelled images are few beside {facts.n_labelled:,} "
+            f"labelled ones, and {_seen(facts)}"
+        ),
+    ),
+    Rule(
+        "labels",
+        lambda facts: facts.n_seen < UNLABELLED_LEAST,
+        lambda facts: f"{_seen(facts)}, and unlabelled ones pay from {UNLABELLED_LEAST:,} on",
+    ),
+    Rule(
+        "consistency",
+        lambda facts: True,
+        lambda facts: (
+            f"there are {facts.n_unlabelled:,} unlabelled images beside {facts.least_per_class:,} "
+            f"labels of each class, and {_seen(facts)}"
+        ),
+    ),
+)
+
+TUNINGS: tuple[Tuning, ...] = (
+    Tuning(
+        ("consistency",),
+        "consistency.labels_part",
+        lambda facts: _labels_part(facts),
+        lambda facts: f"the labels alone need about {rounded(facts.labels_need):,} images first",
+    ),
+    Tuning(
+        ("labels", "consistency"),
+        "training.batch_size",
+        lambda facts: "128" if facts.memory_gib < LITTLE_MEMORY else None,
+        lambda facts: f"there are {facts.memory_gib:.1f} GiB of memory",
+    ),
+    Tuning(
+        ("consistency",),
+        "steps.batch_size",
+        lambda facts: "32" if facts.memory_gib < LITTLE_MEMORY else None,
+        lambda facts: "",
+    ),
+)
+
+DOUBTS: tuple[Doubt, ...] = (
+    Doubt(
+        ("labels", "consistency", "kmeans-1"),
+        lambda facts: facts.least_per_class < FEW_LABELS,
+        lambda facts: (
+            f"uncertain: a class has {facts.least_per_class} "
+            f"label{'' if facts.least_per_class == 1 else 's'}, and with under {FEW_LABELS} the "
+            "accuracy depends much on which images they are"
+        ),
+    ),
+    Doubt(
+        ("consistency",),
+        lambda facts: facts.least_per_class < FEW_LABELS,
+        lambda facts: "none can be held out to watch that the unlabelled images help",
+    ),
+    Doubt(
+        ("labels",),
+        lambda facts: facts.n_seen < LABELS_LEAST,
+        lambda facts: "uncertain: the time is short for a training, more of it would help",
+    ),
+)
+
+
+def choose(facts: Facts) -> Choice:
+    """The recipe, its settings and the reasons, by the tables above."""
+    rule = next(rule for rule in RULES if rule.holds(facts))
+    settings, reasons = {}, [rule.reason(facts)]
+    for tuning in TUNINGS:
+        value = tuning.value(facts) if rule.recipe in tuning.recipes else None
+        if value is not None:
+            settings[tuning.setting] = value
+            reasons.append(tuning.reason(facts))
+    for doubt in DOUBTS:
+        if rule.recipe in doubt.recipes and doubt.holds(facts):
+            reasons.append(doubt.text(facts))
+    return Choice(recipe=rule.recipe, settings=settings, reasons=tuple(filter(None, reasons)))
+
+
+def _labels_part(facts: Facts) -> str | None:
+    part = round(facts.labels_need / max(1, facts.n_seen), 2)
+    return f"{min(part, MOST_LABELS_PART):g}" if part > LABELS_PART else None
+
+
+def usual_seconds(n_images: int, images_per_second: float) -> float:
+    """The time where none is given, for so many images to learn from: up to half an hour.
+
+    A network then sees every image 300 times, and twice the least that a training needs.
+    """
+    n_seen = max(ENOUGH_LOOKS * n_images, 2 * LABELS_LEAST)
+    seconds = n_seen / images_per_second
+    return min(USUAL_SECONDS, max(LEAST_SECONDS, 10.0 * -(-seconds // 10)))
+
+
+def rounded(count: int) -> int:
+    """To two digits, as an estimate is told: 1,368,000 -> 1,400,000."""
+    return round(count, 2 - len(str(count)))
+
+
+def candidates() -> Sequence[str]:
+    """The recipes that may be taken."""
+    return tuple(dict.fromkeys(rule.recipe for rule in RULES))
+
+
+def check_settings(settings: Mapping[str, str]) -> None:
+    """Whether each changes a recipe that may be taken, to a value that fits.
+
+    Raises ConfigError.
+    """
+    taken = [RECIPES[name]() for name in candidates()]
+    known = {key: None for recipe in taken for key in settings_of(recipe)}
+    for key, text in settings.items():
+        having = [recipe.name for recipe in taken if key in settings_of(recipe)]
+        if not having:
+            raise ConfigError(f"no setting is called {key!r}{near(key, known)}")
+        for name in having:
+            named(name, {key: text})

@@ -1,0 +1,142 @@
+"""A time for a whole command: what is left of it for the trainings, by measuring what follows.
+
+Shapes: N images.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from fewlabels import features
+from fewlabels.architectures import FirstLayer, WhitenedNetwork
+from fewlabels.errors import ConfigError
+from fewlabels.graph import Graph
+from fewlabels.images import Images, as_float
+from fewlabels.progress import stage
+from fewlabels.ways import labels as labels_way
+
+BATCH = 64  # images
+LEARNING = 0.7  # of the speed of both passes alone: views, the optimizer and the teacher take time
+# seconds, on two cores that had other work too: the first layer's filters; files and the report
+FILTERS, WRITING = 2.0, 6.0
+ROOM = 0.02  # of the time, for what is not foreseen
+LEAST = 1.0  # seconds that a training needs at least
+
+now = time.monotonic
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """Images a second, of a network that learns, and of one that answers as a model does."""
+
+    learning: float
+    answering: float
+
+
+def measure_speeds(
+    network: WhitenedNetwork,
+    images: Images,
+    *,
+    n_classes: int,
+    flips: bool,
+    device: str,
+    precision: str,
+    seed: int,
+) -> Speeds:
+    """Let a new network of this kind learn from and answer a few batches, and drop it.
+
+    Parameters
+    ----------
+    images : of which some are taken; precision : "fp32" or "bf16"
+
+    Raises DataError if the network is not for images so small.
+    """
+    size, _ = network.first_layer(images.size)
+    labels_way.check_first_layer(images.size, size)
+    draw = torch.Generator().manual_seed(seed)
+    n_filters = min(network.first_filters, 6 * size * size)
+    start = FirstLayer(
+        torch.randn(n_filters, 3, size, size, generator=draw), torch.zeros(n_filters)
+    )
+    graph = labels_way.build(network, start, None, n_classes, images.size, seed)
+    n_answered = 2 * features.BATCH * (torch.get_num_threads() if device == "cpu" else 1)
+    some = _some(images, n_answered)
+    with stage("measuring how fast a network learns here", total=1):
+        learning = BATCH / _best(_both_passes(graph, images, n_classes, device, precision), 3)
+    what = "measuring how fast it answers"
+    answering = n_answered / _best(
+        lambda: features.extract(graph, some, flips=flips, device=device, what=what), 1
+    )
+    return Speeds(LEARNING * learning, answering)
+
+
+def _both_passes(
+    graph: Graph, images: Images, n_classes: int, device: str, precision: str
+) -> Callable[[], object]:
+    graph.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    pictures = as_float(_some(images, BATCH).pixels[:]).to(device)
+    pictures = pictures.contiguous(memory_format=torch.channels_last)
+    labels_N = torch.arange(BATCH, device=device) % n_classes
+    kind = torch.device(device).type
+
+    def passes() -> float:
+        graph.train()
+        with torch.autocast(kind, torch.bfloat16, enabled=precision == "bf16"):
+            loss = F.cross_entropy(graph(pictures), labels_N)
+        loss.backward()
+        graph.zero_grad()
+        return loss.item()  # waits for a GPU
+
+    return passes
+
+
+def _some(images: Images, n_images: int) -> Images:
+    """So many of them, over and over where there are fewer."""
+    return Images(pixels=images.pixels[np.arange(n_images) % len(images)])
+
+
+def _best(work: Callable[[], object], rounds: int) -> float:
+    """Seconds of the fastest of some rounds, after one that makes the libraries ready."""
+    taken = []
+    for _ in range(1 + rounds):
+        began = now()
+        work()
+        taken.append(now() - began)
+    return max(1e-6, min(taken[1:]))
+
+
+def for_each(whole: float, gone: float, n_models: int, answering: float, writing: float) -> float:
+    """Seconds for learning each of `n_models`, so that the command ends in time.
+
+    each = (whole - gone - rest - ROOM * whole) / n_models - answering
+
+    Parameters
+    ----------
+    whole : of the command; gone : since it began
+    answering : seconds that a model answers images when it has learned; writing : of all files
+
+    Raises ConfigError where nothing is left.
+    """
+    rest = FILTERS + writing
+    each = (whole - gone - rest - ROOM * whole) / n_models - answering
+    if each < LEAST:
+        needed = (gone + rest + n_models * (answering + LEAST)) / (1 - ROOM)
+        raise ConfigError(
+            f"a budget of {spoken(whole)} in all is too short: reading took {spoken(gone)}, and "
+            f"answering images and writing take about {spoken(n_models * answering + rest)}: "
+            f"give more than {spoken(needed)}"
+        )
+    return each
+
+
+def spoken(seconds: float) -> str:
+    """(45.2) -> "45 seconds"; (90) -> "1 minute 30 seconds"; (3900) -> "1 hour 5 minutes"."""
+    whole = max(1, round(seconds))
+    if whole >= 3600:
+        whole = 60 * round(whole / 60)
+    parts = [(whole // 3600, "hour"), (whole % 3600 // 60, "minute"), (whole % 60, "second")]
+    return " ".join(f"{n} {unit}{'' if n == 1 else 's'}" for n, unit in parts if n)

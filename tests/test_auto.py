@@ -1,0 +1,164 @@
+"""The rules of the recipe auto, case by case; and that any facts lead to a recipe that fits."""
+
+import re
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fewlabels import auto, deciding, recipes
+from fewlabels.auto import Facts, choose
+from fewlabels.errors import ConfigError
+
+# cifar10-400 in half an hour on two cores with bf16, as in docs/accuracy.md
+CIFAR = Facts(
+    n_labelled=4000,
+    n_unlabelled=46_000,
+    n_classes=10,
+    least_per_class=400,
+    image_size=(32, 32),
+    seconds=1700.0,
+    images_per_second=760.0,
+    kmeans_seconds=250.0,
+    cores=2,
+    bf16=True,
+    gpu=None,
+    memory_gib=16.0,
+)
+
+
+def chosen(**facts):
+    return choose(replace(CIFAR, **facts))
+
+
+def test_unlabelled_images_and_time_are_for_consistency():
+    choice = chosen()
+
+    assert ("consistency", {}) == (choice.recipe, choice.settings)
+    (reason,) = choice.reasons
+    assert (
+        "there are 46,000 unlabelled images beside 400 labels of each class, and 2 cores with bf16 "
+        "can show a network about 1,300,000 images in the time"
+    ) == reason
+
+
+def test_without_unlabelled_images_labels_are_learned_from():
+    choice = chosen(n_unlabelled=0, gpu="NVIDIA H100", images_per_second=20_000.0)
+
+    assert "labels" == choice.recipe
+    assert choice.reasons[0].startswith("there are no unlabelled images, and NVIDIA H100 can show")
+
+
+def test_few_unlabelled_images_beside_many_labelled_ones_are_left_out():
+    assert "labels" == chosen(n_unlabelled=3999).recipe
+    assert "consistency" == chosen(n_unlabelled=4000).recipe
+
+
+def test_a_few_minutes_are_for_labels_and_a_slower_machine_has_fewer():
+    assert "labels" == chosen(seconds=5 * 60.0).recipe
+    assert "consistency" == chosen(seconds=10 * 60.0).recipe
+    assert "labels" == chosen(seconds=10 * 60.0, images_per_second=200.0, bf16=False).recipe
+    assert "without bf16" in chosen(seconds=60.0, bf16=False).reasons[0]
+
+
+def test_where_no_network_can_be_trained_k_means_is_taken_if_it_fits():
+    short = {"seconds": 90.0, "images_per_second": 700.0}
+
+    fits = chosen(**short, kmeans_seconds=60.0)
+    fits_not = chosen(**short, kmeans_seconds=80.0)
+
+    assert "kmeans-1" == fits.recipe
+    assert "too few to train one, and filters of k-means fit in" in fits.reasons[0]
+    assert "labels" == fits_not.recipe
+    assert "the time is short for a training" in fits_not.reasons[-1]
+
+
+def test_the_labels_have_a_larger_part_of_a_short_time():
+    # 160,000 images for the labels of 456,000 in all
+    choice = chosen(seconds=600.0)
+
+    assert {"consistency.labels_part": "0.35"} == choice.settings
+    assert "the labels alone need about 160,000 images first" in choice.reasons
+    # 40 times 20,000 of 1,300,000 would be over half
+    assert "0.5" == chosen(n_labelled=20_000).settings["consistency.labels_part"]
+    # as few as 1,000 labels take 300 steps of 256
+    assert {} == chosen(n_labelled=1000, least_per_class=100).settings
+
+
+def test_few_labels_of_a_class_are_called_uncertain():
+    one, nine, ten = (chosen(n_labelled=10 * n, least_per_class=n) for n in (1, 9, 10))
+
+    assert "uncertain: a class has 1 label, and with under 10" in one.reasons[1]
+    assert "uncertain: a class has 9 labels" in nine.reasons[1]
+    assert "none can be held out to watch that the unlabelled images help" == nine.reasons[2]
+    assert 1 == len(ten.reasons)
+
+
+def test_little_memory_takes_smaller_batches():
+    choice = chosen(memory_gib=2.0)
+
+    assert {"training.batch_size": "128", "steps.batch_size": "32"} == choice.settings
+    assert "there are 2.0 GiB of memory" in choice.reasons
+
+
+@given(
+    st.builds(
+        Facts,
+        n_labelled=st.integers(2, 10**6),
+        n_unlabelled=st.integers(0, 10**7),
+        n_classes=st.integers(2, 100),
+        least_per_class=st.integers(1, 1000),
+        image_size=st.just((96, 96)),
+        seconds=st.floats(1, 1e6),
+        images_per_second=st.floats(0.1, 1e6),
+        kmeans_seconds=st.floats(1, 1e6),
+        cores=st.integers(1, 128),
+        bf16=st.booleans(),
+        gpu=st.sampled_from([None, "a GPU"]),
+        memory_gib=st.floats(0.5, 1000),
+    )
+)
+def test_whatever_the_facts_a_recipe_with_settings_that_fit_is_chosen(facts: Facts):
+    choice = choose(facts)
+
+    assert choice.recipe in auto.candidates()
+    assert choice.recipe == recipes.named(choice.recipe, choice.settings).name
+    assert choice.reasons and all(choice.reasons)
+
+
+def test_the_time_where_none_is_given_is_half_an_hour_and_less_for_few_images():
+    assert 1800.0 == auto.usual_seconds(50_000, 760.0)
+    # 300 looks at 1,000 images at 1,500 a second
+    assert 200.0 == auto.usual_seconds(1000, 1500.0)
+    # 2 * 76,800 images at 1,500 a second: 102.4
+    assert 110.0 == auto.usual_seconds(60, 1500.0)
+    assert 60.0 == auto.usual_seconds(60, 1e6)
+
+
+@given(st.integers(0, 10**9))
+def test_an_estimate_has_two_digits_and_is_near(count: int):
+    found = auto.rounded(count)
+
+    assert abs(found - count) <= 0.05 * count
+    assert re.fullmatch(r"\d{1,2}0*", str(found))
+
+
+def test_settings_are_checked_before_anything_is_known():
+    auto.check_settings({"filters.patch_size": "8", "consistency.labels_part": "0.3"})
+
+    with pytest.raises(ConfigError, match=r"'filters.patch_sise'; did you mean 'filters.patch_si"):
+        auto.check_settings({"filters.patch_sise": "8"})
+    with pytest.raises(ConfigError, match=r"filters\.n_filters is at least 1"):
+        auto.check_settings({"filters.n_filters": "0"})
+    with pytest.raises(ConfigError, match="no recipe is called 'aut'; did you mean 'auto'"):
+        recipes.named("aut")
+
+
+def test_the_estimate_of_k_means_is_about_what_was_measured():
+    # docs/accuracy.md: 4.1 minutes at 170 GFLOP/s; 19.9 at 70 to 90, other work beside
+    cifar = deciding.kmeans_seconds(4000, 10_000, (32, 32), 170e9)
+    nette = deciding.kmeans_seconds(2500, 4000, (96, 96), 80e9)
+
+    assert 150 < cifar < 400
+    assert 700 < nette < 2000

@@ -1,0 +1,284 @@
+"""The recipe auto and --baseline through the command line and from Python, in a moment each."""
+
+import json
+import re
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fewlabels import (
+    auto,
+    baseline,
+    checkpoints,
+    deciding,
+    fitting,
+    machine,
+    promise,
+    protocol,
+    runs,
+    splits,
+)
+from fewlabels.cli import main
+from fewlabels.errors import CheckpointError, ConfigError
+from fewlabels.images import ImageSet
+from fewlabels.model import Model
+from fewlabels.progress import watching
+from fewlabels.promise import Speeds
+from small_consistency import Heard
+from small_runs import SMALL
+
+pytest_plugins = ("run_fixtures",)
+
+EPOCHS = ("steps.epochs", "training.least_steps", "training.checkpoint_minutes")
+SETTINGS = {key: value for key, value in SMALL["consistency"].items() if key not in EPOCHS}
+WORDS = [word for name, value in SETTINGS.items() for word in ("--set", f"{name}={value}")]
+# a busy machine takes a while for its first step
+WORDS += ["--precision", "fp32", "--set", "consistency.labels_part=0.5"]
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """A machine that writes its files in no time, and learns from so many images a second."""
+
+    def at(learning: float) -> None:
+        monkeypatch.setattr(promise, "WRITING", 0.2)
+        monkeypatch.setattr(promise, "FILTERS", 0.1)
+        monkeypatch.setattr(promise, "measure_speeds", lambda *a, **k: Speeds(learning, 5000.0))
+        monkeypatch.setattr(machine, "products_per_second", lambda device: 1e9)
+        monkeypatch.setattr(machine, "memory_gib", lambda: 64.0)
+
+    return at
+
+
+def answer(capsys, *words: object) -> tuple[dict, str]:
+    """The one JSON object that a command prints, and what it says."""
+    capsys.readouterr()
+    assert 0 == main([*map(str, words), "--json"]), capsys.readouterr().err
+    printed = capsys.readouterr()
+    return json.loads(printed.out), printed.err
+
+
+def test_fit_picks_a_recipe_says_why_and_records_it(tiny_folder: Path, tmp_path, quick, capsys):
+    quick(learning=1e6)
+    run = tmp_path / "run"
+    words = [tiny_folder, "--labels", 20, *WORDS, "--budget", "9s"]
+
+    scores, said = answer(capsys, "fit", *words, "--out", run)
+
+    lines = said.splitlines()
+    (place,) = [i for i, line in enumerate(lines) if line.startswith("auto takes the recipe cons")]
+    assert "there are 40 unlabelled images beside 2 labels of each class, and " in lines[place]
+    assert "uncertain: a class has 2 labels" in lines[place + 1]
+    assert "all of it is to take 9 seconds" in lines[place + 1]
+    assert any(line.startswith("took ") and "of the 9 seconds" in line for line in lines)
+    assert ("consistency", "consistency") == (scores["recipe"], scores["auto"]["recipe"])
+    config = tomllib.loads((run / "config.toml").read_text())
+    assert config["auto"] == scores["auto"] == json.loads((run / "scores.json").read_text())["auto"]
+    assert 9.0 == config["auto"]["promised_seconds"]
+    # 2 copies of test images make it learn twice
+    assert config["auto"]["training_seconds"] < 9 / 2
+    assert 0 == config["recipe"]["training"]["epochs"] == config["recipe"]["steps"]["epochs"]
+    page = " ".join((run / "report.html").read_text().split())
+    assert "The recipe was picked by auto: there are 40 unlabelled images" in page
+    assert "consistency" == Model.load(run).recipe.name
+
+
+def test_without_unlabelled_images_auto_and_its_baseline_are_labels(
+    tiny_set: ImageSet, tmp_path, quick, capsys, monkeypatch
+):
+    quick(learning=1e6)
+    bare = replace(tiny_set, unlabeled=None)
+    monkeypatch.setattr("fewlabels.jobs.read", lambda *arguments, **options: bare)
+
+    words = ["shapes", *WORDS[:4], "--budget", "8s", "--baseline", "--out", tmp_path / "run"]
+    scores, said = answer(capsys, "fit", *words)
+
+    assert "auto takes the recipe labels: there are no unlabelled images" in said
+    assert "the labelled images alone were learned from, so nothing is to be gained" in said
+    assert (0.0, 0.0, scores["accuracy"]) == (
+        scores["gain"],
+        scores["gain_error"],
+        scores["labels_only_accuracy"],
+    )
+
+
+def test_a_baseline_of_folds_gives_the_gain_of_each_and_the_mean(
+    tiny_set: ImageSet, tmp_path: Path, capsys, monkeypatch
+):
+    _, copies = protocol.shared(tiny_set.test, tiny_set.unlabeled)
+    clean = replace(tiny_set, unlabeled=tiny_set.unlabeled.take(np.flatnonzero(~copies)))
+    monkeypatch.setattr("fewlabels.jobs.read", lambda *arguments, **options: clean)
+    words = ["--recipe", "consistency", *WORDS, "--labels", 20, "--folds", "0-1"]
+    words += ["--budget", "4s", "--baseline", "--out", tmp_path / "s"]
+
+    scores, said = answer(capsys, "score", "shapes", *words)
+
+    assert "--baseline: half of the budget for the recipe, half for the labels alone" in said
+    gains = [fold["gain"] for fold in scores["folds"]]
+    assert np.mean(gains) == pytest.approx(scores["gain"])
+    assert np.mean([f["labels_only_accuracy"] for f in scores["folds"]]) == pytest.approx(
+        scores["labels_only_accuracy"]
+    )
+    diary = (tmp_path / "s" / "metrics.jsonl").read_text()
+    lines = [json.loads(line) for line in diary.splitlines()]
+    ends = [one["seconds"] for one in lines if "epoch" in one]
+    assert 2 <= max(ends) < 4  # of each training
+    assert runs.read_config(tmp_path / "s")["run"]["baseline"]
+    page = " ".join((tmp_path / "s" / "report.html").read_text().split()).replace("&#43;", "+")
+    assert f"the unlabelled images gain {100 * scores['gain']:+.1f} points" in page
+
+
+def test_k_means_has_a_baseline_of_as_long_and_labels_are_set_aside_without_a_test_part(
+    tiny_set: ImageSet, tmp_path: Path, capsys, monkeypatch
+):
+    monkeypatch.setattr(baseline, "LEAST", 8.0)
+    twice = tiny_set.train.take(np.repeat(np.arange(80), 2))
+    bare = replace(tiny_set, test=None, train=twice, folds=())
+    monkeypatch.setattr("fewlabels.jobs.read", lambda *arguments, **options: bare)
+    settings = {"filters.n_filters": "8", "filters.n_images": "40", "head.kind": "ridge"}
+    words = ["--recipe", "kmeans-1"]
+    words += [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+
+    scores, said = answer(capsys, "fit", "shapes", *words, "--baseline", "--out", tmp_path / "run")
+
+    assert "10 labelled ones are set aside to measure the gain" in said
+    assert "validation images" == scores["gain_measured_on"]
+    gained = scores["labels_only_accuracy"] + scores["gain"]
+    assert gained == pytest.approx(scores["accuracy_validation"])
+    assert 0 == main(["report", str(tmp_path / "run")])
+
+
+def refused(capsys, *words: object) -> str:
+    capsys.readouterr()
+    assert 2 == main([*map(str, words)])
+    return capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_what_auto_cannot_do_is_one_line(tiny_folder: Path, tmp_path: Path, quick, capsys):
+    quick(learning=1e6)
+    words = ["fit", tiny_folder, "--out", tmp_path / "run", *WORDS]
+
+    assert "is too short: reading took" in refused(capsys, *words, "--budget", "0.5s")
+    told = refused(capsys, *words, "--set", "filters.patch_size=3", "--budget", "9s")
+    assert "auto takes the recipe consistency for these images, and no setting is called" in told
+    told = refused(capsys, *words, "--set", "training.epochs=3", "--budget", "9s")
+    assert "give one of them" in told
+    told = refused(capsys, *words, "--recipe", "consistency", "--baseline")
+    assert "none is given: give a --budget" in told
+    assert [] == list(tmp_path.iterdir())
+
+
+# --- deciding
+
+
+def decide(image_set: ImageSet, folder: Path | None = None, resume: bool = False, **asked):
+    asked = {"settings": {}, "budget_seconds": 900.0, **asked}
+    with watching(Heard()) as heard:
+        decided = deciding.decide(
+            image_set,
+            splits.plan(image_set, labels=40),
+            deciding.Asked(**asked),
+            began=promise.now(),
+            beside=deciding.Beside(writing=10.0, n_times=2, n_answered=1000),
+            precision="fp32",
+            folder=folder,
+            resume=resume,
+        )
+    return decided, heard
+
+
+def test_the_seconds_of_a_training_are_what_the_rest_leaves(tiny_set: ImageSet, quick):
+    quick(learning=1e6)
+
+    decided, _ = decide(tiny_set, baseline=True)
+
+    # 2 per cent as room, 10 to write, 0.1 for filters; 3 models answer 1,000 + 3 * 4 at 5,000 a s
+    expected = (0.98 * 900 - 10.1) / 3 - 1012 / 5000
+    assert expected == pytest.approx(decided.seconds, abs=0.1)
+    assert 900.0 == decided.whole
+    facts = decided.record["facts"]
+    assert (40, 160, 4) == (facts["n_labelled"], facts["n_unlabelled"], facts["least_per_class"])
+    assert facts["seconds"] == pytest.approx(decided.seconds, abs=1e-3)
+
+
+def test_without_a_budget_there_is_a_time_for_it_that_is_said(tiny_set: ImageSet, quick):
+    quick(learning=1e6)
+
+    decided, heard = decide(tiny_set, budget_seconds=None)
+
+    # 2 trainings of the least time, 60 s, and what belongs to them
+    assert 120 + 2 * 1012 / 5000 + 10.1 == pytest.approx(decided.whole, abs=0.2)
+    assert re.search(r"take 2 minutes 1[01] seconds \(--budget for another time\)", heard.text)
+    quick(learning=10.0)
+    assert 1800.0 == decide(tiny_set, budget_seconds=None)[0].whole
+
+
+def test_what_was_asked_for_goes_before_what_is_chosen(tiny_set: ImageSet, quick):
+    quick(learning=760.0)
+    decided, heard = decide(tiny_set, settings={"consistency.labels_part": "0.4"})
+    assert 0.4 == decided.recipe.consistency.labels_part
+    assert {} == decided.record["settings"]
+    assert "auto takes the recipe consistency: " in heard.text
+
+    chosen, heard = decide(tiny_set)
+    assert 0.23 == chosen.recipe.consistency.labels_part
+    assert "auto takes the recipe consistency, consistency.labels_part=0.23: " in heard.text
+
+
+def test_k_means_takes_the_time_it_takes(tiny_set: ImageSet, quick, monkeypatch):
+    quick(learning=1.0)
+    monkeypatch.setattr(machine, "products_per_second", lambda device: 1e12)
+
+    decided, heard = decide(tiny_set)
+
+    assert ("kmeans-1", None) == (decided.recipe.name, decided.seconds)
+    assert "training_seconds" not in decided.record
+    assert "it takes about " in heard.text and "of the 15 minutes" in heard.text
+
+
+def test_a_run_that_was_cut_off_goes_on_with_what_was_decided(
+    tiny_set: ImageSet, tmp_path: Path, quick
+):
+    quick(learning=1e6)
+    before, _ = decide(tiny_set, tmp_path)
+    quick(learning=1.0)  # a busier machine would now choose otherwise
+
+    after, heard = decide(tiny_set, tmp_path, resume=True)
+
+    assert (before.recipe, before.seconds, before.record) == (
+        after.recipe,
+        after.seconds,
+        after.record,
+    )
+    assert "auto takes the recipe consistency" in heard.text
+    with pytest.raises(CheckpointError, match="for --budget 15 minutes, not --budget 20 minutes"):
+        decide(tiny_set, tmp_path, resume=True, budget_seconds=1200.0)
+    with pytest.raises(CheckpointError, match=r"for no --set, not --set consistency.threshold=0.8"):
+        decide(tiny_set, tmp_path, resume=True, settings={"consistency.threshold": "0.8"})
+    (tmp_path / "fold-0").mkdir()
+    (tmp_path / "fold-0" / checkpoints.FILE).touch()
+    with pytest.raises(CheckpointError, match="holds checkpoints of another run: go on with"):
+        decide(tiny_set, tmp_path)
+    (tmp_path / deciding.FILE).write_text("{")
+    with pytest.raises(CheckpointError, match=r"auto\.json is damaged"):
+        decide(tiny_set, tmp_path, resume=True)
+
+
+def test_python_fits_with_auto_too(tiny_set: ImageSet, quick):
+    quick(learning=1e6)
+
+    model = fitting.fit(
+        tiny_set,
+        settings=SETTINGS | {"consistency.labels_part": "0.5"},
+        labels=20,
+        budget_seconds=4.0,
+    )
+
+    assert ("consistency", 4.0) == (model.recipe.name, model.info["auto"]["promised_seconds"])
+    assert 60 == len(model.predict(tiny_set.test).labels)
+    with pytest.raises(ConfigError, match=r"no setting is called 'network\.width'"):
+        fitting.fit(tiny_set, settings={"network.width": "3"})
+    assert "auto" == auto.NAME
