@@ -20,7 +20,12 @@ TRAINING = TrainingConfig(
 )
 PARTS = ConsistencyParts(
     consistency=ConsistencyConfig(
-        steps_per_epoch=4, held_out=4, threshold=0.5, momentum=0.9, surrogate_epochs=1
+        steps_per_epoch=4,
+        held_out=4,
+        threshold=0.5,
+        momentum=0.9,
+        surrogate_epochs=1,
+        least_weight=0.0,
     ),
     labels=LabelsConfig(),
     network=WhitenedNetwork(widths=(6, 8), first_filters=8),

@@ -30,6 +30,7 @@ SMALL = {
         "steps.epochs": "2",
         "steps.checkpoint_minutes": "1e-9",
         "consistency.steps_per_epoch": "3",
+        "consistency.least_weight": "0",
     },
     "report-2": {
         "filters.n_filters": "6",

@@ -8,6 +8,7 @@ import torch
 
 from fewlabels import progress
 from fewlabels.errors import DataError
+from fewlabels.images import Images
 from fewlabels.ways import labels, steps, usable
 from fewlabels.ways.consistency_config import ConsistencyConfig
 from small_consistency import (
@@ -17,6 +18,7 @@ from small_consistency import (
     Heard,
     accuracy,
     coloured,
+    course_of,
     learn,
     parts_with,
     unlabelled,
@@ -63,11 +65,11 @@ def test_without_unlabelled_images_it_is_the_way_of_labels():
 
 
 def test_where_all_unlabelled_images_are_of_no_class_labels_alone_are_learned_from(monkeypatch):
-    def none(course, baseline, images):
+    def none(course, images):
         return np.zeros(len(images))
 
     monkeypatch.setattr(usable, "in_class_weights", none)
-    learned, heard = learn(coloured(), unlabelled())
+    learned, heard = learn(coloured(), unlabelled(), parts_with(least_weight=0.5))
 
     assert "no unlabelled image belongs to one of the classes" in heard.text
     assert learned.facts["fell_back"]
@@ -76,7 +78,7 @@ def test_where_all_unlabelled_images_are_of_no_class_labels_alone_are_learned_fr
 
 def test_images_of_no_class_take_no_part_and_others_have_their_weight(monkeypatch):
     weights_M = np.where(np.arange(90) % 3 == 0, 0.2, 0.75)
-    monkeypatch.setattr(usable, "in_class_weights", lambda course, baseline, images: weights_M)
+    monkeypatch.setattr(usable, "in_class_weights", lambda course, images: weights_M)
     seen = []
     original = steps.PseudoLabelStep.judged
 
@@ -85,11 +87,32 @@ def test_images_of_no_class_take_no_part_and_others_have_their_weight(monkeypatc
         return original(self, answers_UL, weights_U)
 
     monkeypatch.setattr(steps.PseudoLabelStep, "judged", judged)
-    learned, heard = learn(coloured(), unlabelled())
+    learned, heard = learn(coloured(), unlabelled(), parts_with(least_weight=0.5))
 
     assert "30 of 90 unlabelled images seem to belong to no class" in heard.text
     assert 60 == learned.facts["n_unlabeled_used"]
     assert {0.75} == set(torch.cat(seen).tolist())
+
+
+def test_images_of_no_class_are_told_by_filters_from_those_like_the_labelled_ones():
+    draw = np.random.default_rng(3)
+    stripes = np.zeros((60, 3, 8, 8), np.uint8)
+    stripes[:, :, ::2] = draw.integers(150, 250, (60, 1, 1, 1))
+    others = Images(pixels=np.concatenate([unlabelled((20, 20, 20)).pixels, stripes]))
+    course = replace(course_of(), pixels=coloured().pixels, labels=coloured().labels)
+
+    weights_M = usable.in_class_weights(course, others)
+
+    assert weights_M[:60].min() > weights_M[60:].max()
+    assert weights_M[:60].mean() > 0.5 > weights_M[60:].mean()
+
+
+def test_few_labels_let_all_unlabelled_images_take_part():
+    with progress.watching(Heard()) as heard:
+        found = usable.usable(course_of(parts_with(least_weight=0.5)), unlabelled())
+
+    assert "too few labels to tell" in heard.text
+    assert 90 == len(found) and {1.0} == set(found.weights.tolist())
 
 
 @pytest.mark.parametrize("schedule", ["steps", "rounds"])

@@ -199,7 +199,9 @@ def test_a_fit_without_test_images_has_a_map_and_no_score(tiny_folder: Path, tmp
     shutil.rmtree(bare / "test")
     words = [word for name, value in FAST.items() for word in ("--set", f"{name}={value}")]
 
-    assert 0 == main(["fit", str(bare), "--out", str(tmp_path / "run"), *words])
+    assert 0 == main(
+        ["fit", str(bare), "--recipe", "kmeans-1", "--out", str(tmp_path / "run"), *words]
+    )
     html = (tmp_path / "run" / "report.html").read_text()
     assert "There is no score" in html and 'id="canvas"' in html and "Label these next" in html
 

@@ -234,7 +234,7 @@ def test_a_value_that_does_not_fit_is_refused_in_one_line(key: str, text: str, e
         # held out, up to 8 and a twentieth of a class: 0 of 100 labels, 50 of 1,000, 80 of 4,000
         ("labels", 100, 300),
         ("labels", 950, 300),
-        ("labels", 3920, 600),
+        ("labels", 3920, 900),
         ("report-2", 100, 300),
         ("report-3", 3920, 1830),
     ],

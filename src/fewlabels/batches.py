@@ -68,7 +68,7 @@ def batches(
         loaded = in_threads(load, places, n_threads=1)
     for (_, share), batch in loaded:
         moved = [fabric.to_device(tensor) for tensor in batch]
-        yield tuple(map(_channels_last, moved)), len(share) * fabric.world_size / size
+        yield tuple(map(channels_last, moved)), len(share) * fabric.world_size / size
 
 
 def _places(
@@ -95,8 +95,9 @@ def shrunk(batch: Batch, part: float) -> Batch:
         size = [max(1, round(part * side)) for side in tensor.shape[2:]]
         return F.interpolate(tensor, size=size, mode="bilinear", align_corners=False)
 
-    return tuple(map(_channels_last, map(smaller, batch)))
+    return tuple(map(channels_last, map(smaller, batch)))
 
 
-def _channels_last(tensor: Tensor) -> Tensor:
+def channels_last(tensor: Tensor) -> Tensor:
+    """Images as a CPU's convolutions like them; other tensors as they are."""
     return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor

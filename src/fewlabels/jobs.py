@@ -94,13 +94,14 @@ def fit_run(
                 "--fold, or use fewlabels score"
             )
         learned = learning.learn(image_set, plan, asked, folder, resume, began)
+        if is_first():
+            _keep_pictures(folder, asked, learned, image_set)
         scores = scores_file.fold_scores(learned, 0, image_set.class_names)
         scores |= scores_file.facts(learned, asked.seed, asked.precision, clock)
         if is_first():
             info = _info(source, asked, image_set, learned, command)
             model = learned.outcome.models[0]
             replace(model, info={**model.info, **info}).write(folder)
-            _keep_pictures(folder, asked, learned, image_set)
             _write(folder, scores, learned, image_set)
     learning.say_time(learned, began)
     return {"run": str(out), "report": str(out / "report.html")} | scores
@@ -133,13 +134,14 @@ def score_run(
                 "test/CLASS/*, or use fewlabels fit"
             )
         learned = learning.learn(image_set, plan, asked, folder, resume, began)
+        if is_first():
+            _keep_pictures(folder, asked, learned, image_set)
         scores = scores_file.mean_scores(learned, image_set.class_names)
         scores |= scores_file.facts(learned, asked.seed, asked.precision, clock)
         if is_first():
             info = _info(source, asked, image_set, learned, command)
             graph_files.save(learned.outcome.models[0].graph.to("cpu"), folder)
             runs.write_toml(folder / runs.CONFIG, info | {"recipe": learned.recipe.as_dict()})
-            _keep_pictures(folder, asked, learned, image_set)
             _write(folder, scores, learned, image_set)
     learning.say_time(learned, began)
     return {"run": str(out), "report": str(out / "report.html")} | scores

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fewlabels.batches import Batch
+from fewlabels.batches import Batch, channels_last
 from fewlabels.graph import Graph
 from fewlabels.processes import shared_mean
 from fewlabels.progress import say
@@ -93,7 +93,7 @@ class PseudoLabelStep(TaughtStep):
         classes_U, confident_U, thresholds_L = self.judged(answers_UL, weights_U)
         chosen_C = torch.nonzero(confident_U).flatten()  # the others would be computed for nothing
         shown = torch.cat([pictures[: len(labels_N)], pictures[len(labels_N) :][chosen_C]])
-        logits = network(shown.contiguous(memory_format=torch.channels_last))
+        logits = network(channels_last(shown))
         logits_NL, logits_CL = logits[: len(labels_N)], logits[len(labels_N) :]
         loss = F.cross_entropy(logits_NL, labels_N, label_smoothing=self.label_smoothing)
         losses_C = F.cross_entropy(

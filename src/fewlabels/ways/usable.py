@@ -19,6 +19,7 @@ from fewlabels.ways.consistency_config import ConsistencyConfig
 from fewlabels.ways.course import Course
 
 N_FILTERS, PATCH_SIZE, PATCHES_PER_IMAGE = 400, 6, 8
+LEAST_LABELS = 20  # for the images of no class to be looked for
 N_SKETCH = 512  # values of an image's features, to compare images by
 N_LOOKED_AT = 5000  # images whose answers tell how often each class is among them
 
@@ -84,7 +85,9 @@ def usable(course: Course, unlabelled: Images) -> Usable:
     """
     least = course.parts.consistency.least_weight
     weights_M = np.ones(len(unlabelled), np.float32)
-    if least:
+    if least and len(course.labels) < LEAST_LABELS:
+        say("too few labels to tell which unlabelled images are of no class: all take part")
+    elif least:
         weights_M = in_class_weights(course, unlabelled).astype(np.float32)
     chosen = np.flatnonzero((weights_M >= least) & (weights_M > 0))
     if 0 < len(chosen) < len(weights_M):
