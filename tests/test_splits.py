@@ -16,7 +16,7 @@ NAMES = ("cat", "dog", "owl")
 
 def labelled(counts: list[int]) -> Images:
     labels = np.repeat(np.arange(len(counts)), counts)
-    pixels = np.arange(len(labels), dtype=np.uint8)[:, None, None, None].repeat(3, 1)
+    pixels = np.arange(len(labels)).astype(np.uint8)[:, None, None, None].repeat(3, 1)
     return Images(pixels=pixels, labels=labels)
 
 
@@ -177,3 +177,30 @@ def test_copies_of_test_images_leave_the_labelled_ones():
 def test_negative_folds_are_refused(tiny_set):
     with pytest.raises(ConfigError, match="numbered from 0; got -1"):
         splits.plan(tiny_set, labels=20, folds=(-1,))
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {},
+        {"labels": 5},
+        {"labels": 5, "folds": (2,)},
+        {"folds": (1,)},
+        {"protocol": "folds-1000", "folds": (1,)},
+        {"protocol": "report-split"},
+        {"protocol": "cifar10-400", "folds": (3,)},
+    ],
+)
+def test_the_plan_of_a_run_is_made_again_from_what_its_config_says(asked: dict):
+    pets = image_set([600, 600, 600])
+    pets = replace(pets, folds=(np.arange(1000) * 9 // 5, np.arange(1000) * 9 // 5 + 1))
+    first = plan(pets, **asked, seed=4)
+    told = {"protocol": first.protocol, "folds": list(first.numbers), "seed": 4}
+    if "labels" in asked:  # TOML has no null
+        told["labels"] = asked["labels"]
+
+    again = splits.again(pets, told)
+
+    assert (first.protocol, first.numbers) == (again.protocol, again.numbers)
+    assert [fold.tolist() for fold in first.folds] == [fold.tolist() for fold in again.folds]
+    assert (first.withheld is None) == (again.withheld is None)

@@ -97,7 +97,7 @@ def again(image_set: ImageSet, run: Mapping[str, Any]) -> Plan:
     return plan(
         image_set,
         labels=labels,
-        folds=None if everything or named == "report-split" else tuple(run["folds"]),
+        folds=None if everything or named == "report-split" else tuple(run.get("folds", (0,))),
         protocol=named,
         seed=int(run.get("seed", 0)),
     )

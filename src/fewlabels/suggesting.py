@@ -91,6 +91,11 @@ def find(
         sketches_NK = sketches_of(model, features_ND, seed=seed)
         found += _suspects(model, image_set, known, features_ND, labels_N, top, seed)
         del features_ND  # gigabytes
+        if model.head.kind == "logits":
+            notes.append(
+                "The network itself learned from these labels, so wrong labels and images of no "
+                "class are told less surely than by a recipe that ends in a head."
+            )
     else:
         notes.append(
             "The set has other classes than the model, so its labels are not used: no label is "
