@@ -216,7 +216,8 @@ def test_without_a_budget_there_is_a_time_for_it_that_is_said(tiny_set: ImageSet
     assert 1800.0 == decide(tiny_set, budget_seconds=None)[0].whole
 
 
-def test_what_was_asked_for_goes_before_what_is_chosen(tiny_set: ImageSet, quick):
+def test_what_was_asked_for_goes_before_what_is_chosen(tiny_set: ImageSet, quick, monkeypatch):
+    monkeypatch.setattr(auto, "UNLABELLED_LEAST", 300_000)
     quick(learning=760.0)
     decided, heard = decide(tiny_set, settings={"consistency.labels_part": "0.4"})
     assert 0.4 == decided.recipe.consistency.labels_part
