@@ -26,6 +26,7 @@ from fewlabels.curves import Curve, Line, accuracy_curves
 from kmeans import REPOSITORY, processor
 
 RECIPES = "labels,kmeans-1,surrogate,consistency"
+NAME_LENGTH = 24  # in the figure; the table has it whole
 KEPT = ("accuracy", "accuracy_clean", "n_test", "calibration_error", "protocol", "commit", "auto")
 
 
@@ -151,7 +152,7 @@ def figure(cells: list[dict]):
         x = tuple(float(n) for n in sorted(row))
         y = tuple(sum(row[int(n)]) / len(row[int(n)]) for n in x)
         curve = Curve(name="test_accuracy", epochs=x, seconds=x, accuracy=y)
-        lines.append(Line(label=name, curves={"test": (curve,)}))
+        lines.append(Line(label=figures.shortened(name, NAME_LENGTH), curves={"test": (curve,)}))
     drawn = accuracy_curves(lines, axes=("epochs",))
     panel = drawn.axes[0]
     panel.set_xlabel("labels per class")

@@ -3,7 +3,7 @@
     import fewlabels
 
     photos = fewlabels.read("photos")              # photos/train/CLASS/*.jpg, photos/unlabeled/*
-    model = fewlabels.fit(photos, "kmeans-1")
+    model = fewlabels.fit(photos)                  # picks a recipe; budget_seconds=600 for a time
     answer = model.predict("new.jpg")              # answer.labels, answer.probability
     model.save("runs/photos")
 

@@ -121,5 +121,6 @@ def _n_answered(image_set: ImageSet, plan: Plan) -> int:
     """Images that each model answers in the end, with those of the last point of its curve."""
     n_answered = 0 if plan.validation is None else len(plan.validation)
     if (test := labelled_test(image_set)) is not None:
-        n_answered += len(test) + min(N_CURVE, len(test))
+        # a point of the curve is without mirror images
+        n_answered += len(test) + min(N_CURVE, len(test)) // 2
     return n_answered

@@ -69,7 +69,7 @@ def measure_speeds(
         learning = BATCH / _best(_both_passes(graph, images, n_classes, device, precision), 3)
     what = "measuring how fast it answers"
     answering = n_answered / _best(
-        lambda: features.extract(graph, some, flips=flips, device=device, what=what), 1
+        lambda: features.extract(graph, some, flips=flips, device=device, what=what), 2
     )
     return Speeds(LEARNING * learning, answering)
 
