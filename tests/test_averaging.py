@@ -62,3 +62,16 @@ def test_the_graph_gets_its_average_back():
     assert all(torch.equal(expected[name], value) for name, value in graph.state_dict().items())
     assert all(weight.requires_grad for weight in graph.parameters())
     assert not any(weight.requires_grad for weight in averaged.graph.parameters())
+
+
+def test_an_average_of_what_has_learned_keeps_as_much_from_the_first_step_on():
+    graph = small_graph()
+    averaged = Averaged(graph, 0.75, from_new=False)
+    weight = averaged.graph.state_dict()["layers.conv.weight"]
+    before = weight.clone()
+    with torch.no_grad():
+        graph.state_dict()["layers.conv.weight"].add_(4.0)
+
+    averaged.update(0)
+
+    assert torch.allclose(before + 1.0, weight)

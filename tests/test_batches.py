@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fewlabels.batches import batches, epoch_order
+from fewlabels.batches import batches, epoch_order, shrunk
 
 
 class Numbers:
@@ -76,3 +76,17 @@ def test_for_a_gpu_another_thread_makes_the_same_batches_ahead():
 
     assert {threading.get_ident()} == here.threads
     assert 1 == len(there.threads - here.threads) == len(there.threads)
+
+
+def test_shrunk_images_have_the_part_of_their_sides_and_all_else_stays():
+    rows = torch.arange(4.0).view(1, 1, 4, 1).expand(2, 3, 4, 4)
+    labels = torch.tensor([1, 0])
+
+    small, same = shrunk((rows, labels), 0.5)
+
+    # halving lies between two rows each: the means of 0 and 1, and of 2 and 3
+    assert torch.equal(torch.tensor([0.5, 2.5]).view(1, 1, 2, 1).expand(2, 3, 2, 2), small)
+    assert small.is_contiguous(memory_format=torch.channels_last)
+    assert same is labels
+    assert (2, 3, 1, 1) == shrunk((rows,), 0.01)[0].shape
+    assert (2, 3, 3, 3) == shrunk((rows,), 0.75)[0].shape

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from fewlabels.errors import DataError
 from fewlabels.graph import Graph, Node, node
 
 
@@ -270,3 +271,14 @@ def test_describe_tells_shapes_counts_sharing_and_freezing():
     assert [0, 4 + 4 + 1, 0] == [f.n_buffer_values for f in facts]
     assert [False, True, False] == [f.frozen for f in facts]
     assert [False, False, True] == [f.is_output for f in facts]
+
+
+def test_inputs_of_any_size_are_taken_inside_the_block_alone():
+    graph = Graph({"conv": node(nn.Conv2d(3, 2, 3), "image")}, {"image": (3, 8, 8)}, ("conv",))
+    small = torch.zeros(1, 3, 5, 6)
+
+    with graph.any_size():
+        assert (1, 2, 3, 4) == graph(small).shape
+
+    with pytest.raises(DataError, match="resize the images"):
+        graph(small)

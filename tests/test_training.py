@@ -372,3 +372,17 @@ def test_a_budget_in_real_seconds_is_kept():
 
     assert result.seconds >= 0.5  # no less; how much more, the machine decides
     assert result.history[-1]["step"] == result.steps > 1
+
+
+def test_the_first_part_of_a_training_sees_smaller_images():
+    sides = []
+
+    def step(network, batch):
+        sides.append(tuple(batch[0].shape[2:]))
+        return cross_entropy()(network, batch)
+
+    trained(settings(epochs=4, small_part=0.5, small_side=0.75), step=step)
+    side = MadeExamples().images.shape[-1]
+    small = round(0.75 * side)
+
+    assert [(small, small)] * 10 + [(side, side)] * 10 == sides
