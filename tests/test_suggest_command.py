@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fewlabels import suggest_job
+from fewlabels import novelty, suggest_job
 from fewlabels.cli import main
 from fewlabels.model import Model
 from fewlabels.sources import made
@@ -115,6 +115,28 @@ def test_a_swapped_label_a_copy_and_the_images_to_label_are_named(run: Path, tmp
     assert len(next_ones) == len({row["name"] for row in next_ones}) <= 27
     assert all(0 <= row["score"] <= 1 and 0 <= row["probability"] <= 1 for row in next_ones)
     assert all(row["reason"].startswith("unsure between ") for row in next_ones)
+
+
+def test_strangers_are_not_to_be_labelled_next_and_pairs_of_unlabelled_images_come_last(
+    run: Path, colours: Path, tmp_path: Path, capsys, monkeypatch
+):
+    def of_a_class(labelled_NK, labels_N, unlabelled_MK, *, seed: int) -> np.ndarray:
+        return np.where(np.arange(len(unlabelled_MK)) < 6, 0.9, 0.1)
+
+    monkeypatch.setattr(novelty, "scores", of_a_class)
+    folder = tmp_path / "set"
+    shutil.copytree(colours, folder)
+    for name in ("u1.png", "u2.png"):
+        shutil.copy(folder / "unlabeled" / name, folder / "unlabeled" / f"again-{name}")
+    told = suggested(capsys, run, folder, "--out", tmp_path / "out", "--top", "4")
+
+    of = {kind: [row for row in told["suggestions"] if row["kind"] == kind] for kind in KINDS}
+    assert 4 == len(of["label-next"]) == len(of["no-class"])
+    assert {row["number"] for row in of["label-next"]} <= set(range(6))
+    assert all(row["number"] >= 6 for row in of["no-class"])
+    assert [0.9] * 4 == pytest.approx([row["score"] for row in of["no-class"]])
+    parts = [(row["part"], row["other_part"]) for row in of["near-duplicate"]]
+    assert [("unlabeled", "test")] + [("unlabeled", "unlabeled")] * 2 == parts
 
 
 def test_labels_that_the_run_did_not_use_are_unlabelled_images(colours: Path, tmp_path, capsys):

@@ -177,7 +177,11 @@ def _unlabelled(
             of_a_class_M = novelty.scores(sketches_NK, labels_N, seen.sketches_NK, seed=seed)
     weights_M = choosing.uncertainty(answers_ML) * of_a_class_M
     with stage("choosing what to label next", total=1):
-        drawn = choosing.spread_out(seen.sketches_NK, weights_M, top, seed=seed)
+        likely_M = of_a_class_M >= min(0.5, np.sort(of_a_class_M)[-min(top, len(of_a_class_M))])
+        # squared, as BADGE's lengths are: the unsure come before the merely unlike
+        drawn = choosing.spread_out(
+            seen.sketches_NK, np.where(likely_M, weights_M**2, 0), top, seed=seed
+        )
     for index in drawn.tolist():
         first, second = np.argsort(-answers_ML[index], kind="stable")[:2]
         yield Suggestion(
@@ -206,7 +210,11 @@ def _unlabelled(
 
 
 def _copies(image_set: ImageSet, known: Sorted, top: int) -> Iterator[Suggestion]:
-    """Near-duplicates within and across labelled, test, validation and unlabelled images."""
+    """Near-duplicates within and across labelled, test, validation and unlabelled images.
+
+    Pairs with an image that is not an unlabelled one come first, as they touch what is learned or
+    scored.
+    """
     parts = image_set.parts()
     train = image_set.train
     labelled = set(known.labelled.tolist())
@@ -216,10 +224,12 @@ def _copies(image_set: ImageSet, known: Sorted, top: int) -> Iterator[Suggestion
         if part in parts:
             pixels.append(parts[part].pixels)
             places += [(part, number) for number in range(len(parts[part]))]
+    n_known = len(places)
     if known.unlabelled is not None:
         pixels.append(known.unlabelled.pixels)
         places += known.places
-    for pair in near_copies.pairs(Joined(pixels))[:top]:
+    found = sorted(near_copies.pairs(Joined(pixels)), key=lambda pair: pair.first >= n_known)
+    for pair in found[:top]:
         first, second = places[pair.first], places[pair.second]
         given = [_label(image_set, labelled, place) for place in (first, second)]
         other = place_in(parts, *first)
