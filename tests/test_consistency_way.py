@@ -96,22 +96,29 @@ def test_images_of_no_class_take_no_part_and_others_have_their_weight(monkeypatc
 
 def test_images_of_no_class_are_told_by_filters_from_those_like_the_labelled_ones():
     draw = np.random.default_rng(3)
-    stripes = np.zeros((60, 3, 8, 8), np.uint8)
-    stripes[:, :, ::2] = draw.integers(150, 250, (60, 1, 1, 1))
-    others = Images(pixels=np.concatenate([unlabelled((20, 20, 20)).pixels, stripes]))
-    course = replace(course_of(), pixels=coloured().pixels, labels=coloured().labels)
+    stripes = np.zeros((600, 3, 8, 8), np.uint8)
+    stripes[:, :, ::2] = draw.integers(150, 250, (600, 1, 1, 1))
+    others = Images(pixels=np.concatenate([unlabelled((200, 200, 200)).pixels, stripes]))
+    labelled = coloured((100, 100, 100))
+    course = replace(course_of(), pixels=labelled.pixels, labels=labelled.labels)
 
     weights_M = usable.in_class_weights(course, others)
 
-    assert weights_M[:60].min() > weights_M[60:].max()
-    assert weights_M[:60].mean() > 0.5 > weights_M[60:].mean()
+    assert weights_M[:600].min() > weights_M[600:].max()
+    assert weights_M[:600].mean() > 0.8
+    assert weights_M[600:].max() < 0.01
 
 
-def test_few_labels_let_all_unlabelled_images_take_part():
+def test_few_images_let_all_unlabelled_images_take_part():
+    course = course_of(parts_with(least_weight=0.5))
+    labelled = coloured((30, 30, 30))
     with progress.watching(Heard()) as heard:
-        found = usable.usable(course_of(parts_with(least_weight=0.5)), unlabelled())
+        usable.usable(course, unlabelled((400, 400, 400)))
+        found = usable.usable(
+            replace(course, pixels=labelled.pixels, labels=labelled.labels), unlabelled()
+        )
 
-    assert "too few labels to tell" in heard.text
+    assert 2 == heard.text.count("too few images to tell")
     assert 90 == len(found) and {1.0} == set(found.weights.tolist())
 
 

@@ -19,7 +19,8 @@ from fewlabels.ways.consistency_config import ConsistencyConfig
 from fewlabels.ways.course import Course
 
 N_FILTERS, PATCH_SIZE, PATCHES_PER_IMAGE = 400, 6, 8
-LEAST_LABELS = 20  # for the images of no class to be looked for
+# for the images of no class to be looked for: with fewer, those of the classes are taken for them
+LEAST_LABELS, LEAST_UNLABELLED = 20, 1000
 N_SKETCH = 512  # values of an image's features, to compare images by
 N_LOOKED_AT = 5000  # images whose answers tell how often each class is among them
 
@@ -41,6 +42,9 @@ def in_class_weights(course: Course, unlabelled: Images) -> np.ndarray:
     By features of k-means filters, not by the network: it has learned the labelled images by
     heart, so that they look unlike all others to it. Images smaller than a filter belong all.
     """
+    if len(course.labels) < LEAST_LABELS or len(unlabelled) < LEAST_UNLABELLED:
+        say("too few images to tell which unlabelled ones are of no class: all take part")
+        return np.ones(len(unlabelled), np.float32)
     config = filters_like(min(course.image_size), len(unlabelled))
     if config is None:
         return np.ones(len(unlabelled), np.float32)
@@ -85,9 +89,7 @@ def usable(course: Course, unlabelled: Images) -> Usable:
     """
     least = course.parts.consistency.least_weight
     weights_M = np.ones(len(unlabelled), np.float32)
-    if least and len(course.labels) < LEAST_LABELS:
-        say("too few labels to tell which unlabelled images are of no class: all take part")
-    elif least:
+    if least:
         weights_M = in_class_weights(course, unlabelled).astype(np.float32)
     chosen = np.flatnonzero((weights_M >= least) & (weights_M > 0))
     if 0 < len(chosen) < len(weights_M):
