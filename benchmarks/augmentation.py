@@ -11,7 +11,6 @@ machine; ways take turns within a round, so all of them see the same.
 import argparse
 import json
 import os
-import platform
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +28,7 @@ from fewlabels.draws import image_keys
 from fewlabels.images import Images
 from fewlabels.resampling import interpolated
 from fewlabels.surrogates import SurrogateConfig, surrogate_set
+from kmeans import processor
 
 Way = Callable[[slice], object]
 
@@ -204,14 +204,6 @@ def measured(ways: dict[str, Way], n_threads: int, rounds: int) -> dict[str, int
                 list(pool.map(way, parts))
                 best[name] = min(best[name], time.perf_counter() - start)
     return {name: round(BATCH / seconds) for name, seconds in best.items()}
-
-
-def processor() -> str:
-    """The processor's name where Linux tells it, else what Python knows."""
-    told = Path("/proc/cpuinfo")
-    lines = told.read_text().splitlines() if told.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 def main() -> None:

@@ -17,7 +17,6 @@ In bf16 too where `precision=auto` takes it on this machine; else `bf16` is null
 import argparse
 import json
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -32,6 +31,7 @@ from fewlabels.features import BATCH, one_batch_a_core, single_threaded
 from fewlabels.layers import PatchEncoder
 from fewlabels.threads import in_threads
 from fewlabels.whole_files import write_file
+from kmeans import processor
 
 SIDE, PATCH, PADDING = 32, 6, 2  # pixels
 N_VALUES = 3 * PATCH**2
@@ -158,14 +158,6 @@ def check_equal(encoder: PatchEncoder, images_NCHW: Tensor) -> float:
     if apart > allowed:
         raise SystemExit(f"encoder and unfold differ by {apart:g}, over {allowed:g}")
     return apart
-
-
-def processor() -> str:
-    """The processor's name where Linux tells it, else what Python knows."""
-    told = Path("/proc/cpuinfo")
-    lines = told.read_text().splitlines() if told.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 def main() -> None:

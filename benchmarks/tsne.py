@@ -16,7 +16,6 @@ no more than 0.005 lower; large at most 180 s.
 import argparse
 import json
 import os
-import platform
 import statistics
 import time
 from dataclasses import replace
@@ -33,6 +32,7 @@ from fewlabels.splits import pool
 from fewlabels.ways import filters
 from fewlabels.ways.filters import FiltersConfig, LayerConfig
 from fewlabels.whole_files import write_file
+from kmeans import processor
 
 SMALL, N_PIXELS = 1000, 9216
 LARGE, N_FILTERS, GRID = 20_000, 400, 4
@@ -120,14 +120,6 @@ def measured_large(values_ND: np.ndarray, labels_N: np.ndarray) -> dict:
         "seconds_to_place_1000_more": round(time.perf_counter() - start, 3),
         "fewlabels": qualities(values_ND, labels_N, found.positions_N2),
     }
-
-
-def processor() -> str:
-    """The processor's name where Linux tells it, else what Python knows."""
-    told = Path("/proc/cpuinfo")
-    lines = told.read_text().splitlines() if told.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 def main() -> None:

@@ -270,10 +270,10 @@ def test_a_full_disk_leaves_the_earlier_comparison(two, tmp_path: Path, compared
     compared(*two)
     before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
 
-    def full(path: Path, content: bytes) -> None:
+    def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr("fewlabels.whole_files.os.fsync", full)
     code = main(["compare", str(two[1]), str(two[0]), "--out", str(tmp_path / "out")])
 
     assert 2 == code

@@ -2,7 +2,6 @@
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from fewlabels.comparing import differences, labels_of, read_run
 from fewlabels.curves import Curve
 from fewlabels.errors import ConfigError, DataError
 from fewlabels.progress import say
+from fewlabels.whole_files import is_made_by, write_files
 
 PNG, SVG, JSON = "comparison.png", "comparison.svg", "comparison.json"
 MADE_BY = "fewlabels compare"  # in the JSON, so that our own files are known again
@@ -86,30 +86,18 @@ def _check_free(out: Path) -> None:
     if (out / runs.CONFIG).exists():
         raise ConfigError(f"{out} is the folder of a run: give another --out")
     taken = [name for name in (JSON, PNG, SVG) if os.path.lexists(out / name)]
-    if taken and not _is_ours(out / JSON):
+    if taken and not is_made_by(out / JSON, MADE_BY):
         raise ConfigError(
             f"{out / taken[0]} was not written by fewlabels compare, and is left as it is: give "
             "another --out"
         )
 
 
-def _is_ours(path: Path) -> bool:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))["made_by"] == MADE_BY
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-
-
 def _write(out: Path, files: Mapping[str, bytes]) -> None:
-    """None takes its name before all are on the disk."""
     try:
         with runs.disk_full_is_said(out):
             out.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=".comparison-", dir=out) as partial:
-                for name, content in files.items():
-                    (Path(partial) / name).write_bytes(content)
-                for name in files:
-                    (Path(partial) / name).replace(out / name)
+            write_files({out / name: content for name, content in files.items()})
     except OSError as error:
         raise ConfigError(
             f"a comparison cannot be written into {out} ({error.strerror}): give another --out"

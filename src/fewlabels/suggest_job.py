@@ -16,7 +16,7 @@ from fewlabels.model import Model
 from fewlabels.report import suggested
 from fewlabels.run_images import NAMED_SOURCES, check_size, images_for
 from fewlabels.suggestions import COLUMNS, KINDS, Suggestion
-from fewlabels.whole_files import write_files
+from fewlabels.whole_files import is_made_by, write_files
 
 CSV, JSON, HTML = "suggestions.csv", "suggestions.json", "suggestions.html"
 MADE_BY = "fewlabels suggest"  # in the JSON, so that our own files are known again
@@ -91,18 +91,11 @@ def _check_free(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file, and suggestions need a folder: give another --out")
     taken = [name for name in (JSON, CSV, HTML) if os.path.lexists(folder / name)]
-    if taken and not _is_ours(folder / JSON):
+    if taken and not is_made_by(folder / JSON, MADE_BY):
         raise ConfigError(
             f"{folder / taken[0]} was not written by fewlabels suggest, and is left as it is: give "
             "another --out"
         )
-
-
-def _is_ours(path: Path) -> bool:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))["made_by"] == MADE_BY
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
 
 
 def _write(

@@ -6,6 +6,7 @@ caller knows what its user can do; `is_full` tells a full disk from the other re
 """
 
 import errno
+import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -68,6 +69,14 @@ def whole_folder(final: Path) -> Iterator[Path]:
             replaced.rename(final)
         for leftover in (partial, replaced):
             shutil.rmtree(leftover, ignore_errors=True)
+
+
+def is_made_by(path: Path, maker: str) -> bool:
+    """Whether the file is JSON of which `made_by` names this maker: one of ours, to be replaced."""
+    try:
+        return bool(json.loads(path.read_text(encoding="utf-8"))["made_by"] == maker)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _beside(path: Path, what: str) -> Path:
