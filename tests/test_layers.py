@@ -82,6 +82,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "report_job",
         "jobs",
         "figure_settings figure_material map_figures network_figure report_figures figures_job",
+        "strangers",
         "suggesting suggest_job",
         "tracing trace_job trace_losses trace_pictures",
     ),

@@ -97,6 +97,16 @@ def sketches_of(model: Model, features_ND: Tensor, *, seed: int) -> np.ndarray:
     return torch.cat([_sketch(model, rows_BD, project_DK) for rows_BD in blocks]).numpy()
 
 
+def sketches_by(
+    graph: Graph, images: Images, *, flips: bool, device: str = "cpu", seed: int, what: str
+) -> np.ndarray:
+    """Sketches by another graph's output, of (n_images, at most 512), block by block."""
+    project_DK = _projection(int(np.prod(graph.shapes[graph.outputs[0]])), seed)
+    rows = features.blocks(graph, images, flips=flips, device=resolve(device), what=what)
+    sketches = [rows_BD if project_DK is None else rows_BD @ project_DK for rows_BD in rows]
+    return torch.cat(sketches).numpy()
+
+
 def _sketch(model: Model, rows_BD: Tensor, project_DK: Tensor | None) -> Tensor:
     head = model.head
     if head.kind != "logits":

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from fewlabels import choosing, heads, mislabelled, near_copies, novelty, splits
+from fewlabels import choosing, heads, mislabelled, near_copies, splits, strangers
 from fewlabels.heads import HeadConfig
 from fewlabels.images import Images, ImageSet
 from fewlabels.joined import Joined
@@ -26,7 +26,6 @@ from fewlabels.suggestions import (
     place_in,
 )
 
-FEWEST_LABELLED = 10  # images of the classes from which it is learned what is of none
 ANOTHER_HEAD = HeadConfig(kind="logistic", strengths=(0.003, 0.03, 0.3))  # on a network's features
 
 
@@ -77,7 +76,6 @@ def find(
     found: list[Suggestion] = []
     notes: list[str] = []
     sketches_NK = None
-    labels_N = np.empty(0, np.int64)
     if len(known.labelled):
         assert image_set.train.labels is not None
         mislabelled.check_installed()
@@ -93,8 +91,8 @@ def find(
         del features_ND  # gigabytes
         if model.head.kind == "logits":
             notes.append(
-                "The network itself learned from these labels, so wrong labels and images of no "
-                "class are told less surely than by a recipe that ends in a head."
+                "The network itself learned from these labels, so wrong ones are told less surely "
+                "than by a recipe that ends in a head."
             )
     else:
         notes.append(
@@ -104,7 +102,7 @@ def find(
     if known.unlabelled is None:
         notes.append("There are no unlabelled images, so there is nothing to label next.")
     else:
-        found += _unlabelled(model, image_set, known, sketches_NK, labels_N, top, seed, device)
+        found += _unlabelled(model, image_set, known, sketches_NK, top, seed, device)
     found += _copies(image_set, known, top)
     return found, notes
 
@@ -155,7 +153,6 @@ def _unlabelled(
     image_set: ImageSet,
     known: Sorted,
     sketches_NK: np.ndarray | None,
-    labels_N: np.ndarray,
     top: int,
     seed: int,
     device: str,
@@ -168,13 +165,10 @@ def _unlabelled(
     )
     answers_ML = seen.probabilities_NL
     best_M = answers_ML.max(1)
-    with stage("telling what is of no class", total=1):
-        if sketches_NK is None or len(labels_N) < FEWEST_LABELLED:
-            # the model's word alone: half likely where its own rule changes
-            below = max(model.head.none_below, 1e-6)
-            of_a_class_M = np.clip(best_M.astype(np.float64) / (2 * below), 0, 1)
-        else:
-            of_a_class_M = novelty.scores(sketches_NK, labels_N, seen.sketches_NK, seed=seed)
+    labelled = image_set.train.take(known.labelled)
+    of_a_class_M = strangers.of_a_class(
+        model, labelled, sketches_NK, known.unlabelled, seen, seed=seed, device=device
+    )
     weights_M = choosing.uncertainty(answers_ML) * of_a_class_M
     with stage("choosing what to label next", total=1):
         likely_M = of_a_class_M >= min(0.5, np.sort(of_a_class_M)[-min(top, len(of_a_class_M))])

@@ -1,0 +1,66 @@
+"""How surely each unlabelled image is of one of the labelled classes, by what knows no label.
+
+Shapes: N labelled images, M unlabelled ones, K values of a sketch.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from fewlabels import model_views, novelty
+from fewlabels.devices import resolve
+from fewlabels.images import Images
+from fewlabels.model import Model
+from fewlabels.model_views import View
+from fewlabels.progress import stage
+from fewlabels.ways import filters
+from fewlabels.ways.usable import LEAST_LABELS, LEAST_UNLABELLED, filters_like
+
+FEWEST_LABELLED = 10  # images of the classes from which it is learned what is of none
+
+
+def of_a_class(
+    model: Model,
+    labelled: Images,
+    sketches_NK: np.ndarray | None,
+    unlabelled: Images,
+    seen: View,
+    *,
+    seed: int,
+    device: str = "cpu",
+) -> np.ndarray:
+    """The probability of each unlabelled image to be of a class, float64 (n_unlabelled,).
+
+    By what the model's features say where these were learned without labels. A network that
+    learned from the labelled images knows them by heart, so that they look unlike all others to
+    it, and all of which it is unsure would be of no class: there, features of new filters of
+    k-means are looked at, and with few images for that its own answers are taken.
+
+    Parameters
+    ----------
+    sketches_NK : of the labelled images by the model, see `model_views`; None where the labels are
+        of no use, and the model's own answers are all that there is
+    seen : the model's view of the unlabelled images
+    """
+    labels_N = labelled.labels
+    if sketches_NK is None or labels_N is None or len(labels_N) < FEWEST_LABELLED:
+        return _by_its_own_word(model, seen)
+    sketches_MK = seen.sketches_NK
+    if model.head.kind == "logits":
+        config = filters_like(min(unlabelled.size), len(unlabelled))
+        if config is None or len(labels_N) < LEAST_LABELS or len(unlabelled) < LEAST_UNLABELLED:
+            return _by_its_own_word(model, seen)
+        graph = filters.learn(unlabelled, config, seed=seed, device=resolve(device))
+        how: dict[str, Any] = {"flips": True, "seed": seed, "device": device}
+        sketches_NK, sketches_MK = (
+            model_views.sketches_by(graph, images, what=f"looks of {what} images", **how)
+            for images, what in ((labelled, "labelled"), (unlabelled, "unlabelled"))
+        )
+    with stage("telling what is of no class", total=1):
+        return novelty.scores(sketches_NK, labels_N, sketches_MK, seed=seed)
+
+
+def _by_its_own_word(model: Model, seen: View) -> np.ndarray:
+    """By the model's largest probability: half likely where its own rule changes."""
+    below = max(model.head.none_below, 1e-6)
+    return np.clip(seen.probabilities_NL.max(1).astype(np.float64) / (2 * below), 0, 1)
