@@ -222,7 +222,7 @@ def test_what_no_comparison_wrote_is_left_as_it_is(two, tmp_path: Path, name: st
 def test_out_is_neither_a_run_nor_a_file(two, tmp_path: Path, refused):
     assert "is the folder of a run: give another --out" in refused(*two, "--out", two[0])
     (tmp_path / "file").touch()
-    assert "is a file, and a comparison needs a folder" in refused(*two, "--out", tmp_path / "file")
+    assert "is a file, and comparisons need a folder" in refused(*two, "--out", tmp_path / "file")
     inside = refused(*two, "--out", tmp_path / "file" / "deeper")
     assert "cannot be written into" in inside and "give another --out" in inside
 

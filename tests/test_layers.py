@@ -68,6 +68,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "protocol enough calibration",
         "baseline",
+        "made_files",
         "comparing compare_job",
         "suggestions",
         "report/",

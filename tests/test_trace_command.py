@@ -156,7 +156,27 @@ def test_a_network_of_another_shape_than_its_run_says(trained: Path, capsys):
 def test_a_place_that_cannot_be_written(tiny_run: Path, tmp_path: Path, capsys):
     (tmp_path / "file").write_text("mine")
 
-    assert "cannot be written into" in refusal(capsys, tiny_run, "--out", tmp_path / "file")
+    assert "is a file, and traces need a folder" in refusal(
+        capsys, tiny_run, "--out", tmp_path / "file"
+    )
+
+    assert "cannot be written into" in refusal(
+        capsys, tiny_run, "--out", tmp_path / "file" / "inside"
+    )
+
+
+def test_an_earlier_trace_is_replaced_and_files_of_others_are_not(
+    tiny_run: Path, tmp_path: Path, capsys
+):
+    assert 0 == main(["trace", str(tiny_run), "--out", str(tmp_path / "own")])
+    assert 0 == main(["trace", str(tiny_run), "--out", str(tmp_path / "own")])
+    (tmp_path / "trace.svg").write_text("mine")
+
+    line = refusal(capsys, tiny_run, "--out", tmp_path)
+
+    assert "trace.svg was not written by fewlabels trace, and is left as it is" in line
+    assert "mine" == (tmp_path / "trace.svg").read_text()
+    assert not (tmp_path / "trace.json").exists()
     assert "mine" == (tmp_path / "file").read_text()
 
 
@@ -164,7 +184,7 @@ def test_a_disk_that_is_full(tiny_run: Path, tmp_path: Path, capsys, monkeypatch
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("fewlabels.trace_job.write_file", full)
+    monkeypatch.setattr("fewlabels.made_files.write_files", full)
 
     assert "the disk is full" in refusal(capsys, tiny_run, "--out", tmp_path)
 

@@ -1,17 +1,15 @@
 """`fewlabels compare`: several runs side by side, as rows of a table and as one picture."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fewlabels import curves, figures, runs
+from fewlabels import curves, figures, made_files, runs
 from fewlabels.comparing import differences, labels_of, read_run
 from fewlabels.curves import Curve
 from fewlabels.errors import ConfigError, DataError
 from fewlabels.progress import say
-from fewlabels.whole_files import is_made_by, write_files
 
 PNG, SVG, JSON = "comparison.png", "comparison.svg", "comparison.json"
 MADE_BY = "fewlabels compare"  # in the JSON, so that our own files are known again
@@ -36,7 +34,9 @@ def compare_runs(run_folders: Sequence[Path], out: Path = Path()) -> dict[str, A
     twice are named or `out` holds something else, DataError where no run has an accuracy.
     """
     _check_asked(run_folders)
-    _check_free(out)
+    if (out / runs.CONFIG).exists():
+        raise ConfigError(f"{out} is the folder of a run: give another --out")
+    made_files.check_free(out, (JSON, PNG, SVG), MADE_BY, "comparisons")
     labels = labels_of(run_folders)
     found = [read_run(run, label) for run, label in zip(run_folders, labels, strict=True)]
     lines = [run.line() for run in found]
@@ -56,10 +56,10 @@ def compare_runs(run_folders: Sequence[Path], out: Path = Path()) -> dict[str, A
     picture = curves.accuracy_curves(lines, " ".join(map(_sentence, unlike)))
     files = {
         PNG: figures.to_png(picture, dots_per_inch=DOTS_PER_INCH),
-        SVG: figures.to_svg(picture).encode(),
-        JSON: (json.dumps(compared, indent=2, ensure_ascii=False) + "\n").encode(),
+        SVG: figures.to_svg(picture),
+        JSON: json.dumps(compared, indent=2, ensure_ascii=False) + "\n",
     }
-    _write(out, files)
+    made_files.write(out, files, "comparisons")
     return compared | {"png": str(out / PNG), "svg": str(out / SVG), "json": str(out / JSON)}
 
 
@@ -77,31 +77,6 @@ def _check_asked(run_folders: Sequence[Path]) -> None:
     for number, place in enumerate(places):
         if place in places[:number]:
             raise ConfigError(f"{run_folders[number]} is named twice: name each run once")
-
-
-def _check_free(out: Path) -> None:
-    """Refuse to write into a run, or over what no comparison wrote."""
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"{out} is a file, and a comparison needs a folder: give another --out")
-    if (out / runs.CONFIG).exists():
-        raise ConfigError(f"{out} is the folder of a run: give another --out")
-    taken = [name for name in (JSON, PNG, SVG) if os.path.lexists(out / name)]
-    if taken and not is_made_by(out / JSON, MADE_BY):
-        raise ConfigError(
-            f"{out / taken[0]} was not written by fewlabels compare, and is left as it is: give "
-            "another --out"
-        )
-
-
-def _write(out: Path, files: Mapping[str, bytes]) -> None:
-    try:
-        with runs.disk_full_is_said(out):
-            out.mkdir(parents=True, exist_ok=True)
-            write_files({out / name: content for name, content in files.items()})
-    except OSError as error:
-        raise ConfigError(
-            f"a comparison cannot be written into {out} ({error.strerror}): give another --out"
-        ) from error
 
 
 def _as_dicts(found: Mapping[str, Sequence[Curve]]) -> dict[str, list[dict[str, Any]]]:

@@ -3,22 +3,20 @@
 import csv
 import io
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fewlabels import runs, splits, suggesting
+from fewlabels import made_files, splits, suggesting
 from fewlabels.devices import resolve
-from fewlabels.errors import ConfigError
 from fewlabels.images import PARTS, ImageSet
 from fewlabels.model import Model
 from fewlabels.report import suggested
 from fewlabels.run_images import NAMED_SOURCES, check_size, images_for
 from fewlabels.suggestions import COLUMNS, KINDS, Suggestion
-from fewlabels.whole_files import is_made_by, write_files
 
 CSV, JSON, HTML = "suggestions.csv", "suggestions.json", "suggestions.html"
+FILES = (JSON, CSV, HTML)
 MADE_BY = "fewlabels suggest"  # in the JSON, so that our own files are known again
 SHOWN = 3  # of each kind, where results are printed
 
@@ -48,7 +46,7 @@ def suggest_run(
     """
     resolve(device)
     folder = run if out is None else out
-    _check_free(folder)
+    made_files.check_free(folder, FILES, MADE_BY, "suggestions")
     model = Model.load(run)
     image_set, given = images_for(model, run, source, f"fewlabels suggest {run} SOURCE", PARTS)
     check_size(model, run, image_set.train, image_set.name)
@@ -66,7 +64,12 @@ def suggest_run(
         "notes": notes,
         "suggestions": [one.row() for one in found],
     }
-    _write(folder, told, found, image_set)
+    files = {
+        CSV: _table(found),
+        JSON: json.dumps(told, indent=2, ensure_ascii=False) + "\n",
+        HTML: suggested.render(found, image_set, told["run"], told["notes"]),
+    }
+    made_files.write(folder, files, "suggestions")
     places = {"csv": CSV, "json": JSON, "html": HTML}
     return told | {name: str(folder / file) for name, file in places.items()}
 
@@ -84,36 +87,6 @@ def _plan(model: Model, image_set: ImageSet, given: str) -> splits.Plan | None:
 
 def _place(source: str) -> str:
     return source if source in NAMED_SOURCES else str(Path(source).resolve())
-
-
-def _check_free(folder: Path) -> None:
-    """Refuse to write over what no suggestion wrote."""
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{folder} is a file, and suggestions need a folder: give another --out")
-    taken = [name for name in (JSON, CSV, HTML) if os.path.lexists(folder / name)]
-    if taken and not is_made_by(folder / JSON, MADE_BY):
-        raise ConfigError(
-            f"{folder / taken[0]} was not written by fewlabels suggest, and is left as it is: give "
-            "another --out"
-        )
-
-
-def _write(
-    folder: Path, told: Mapping[str, Any], found: Sequence[Suggestion], image_set: ImageSet
-) -> None:
-    files: dict[Path, bytes | str] = {
-        folder / CSV: _table(found),
-        folder / JSON: json.dumps(told, indent=2, ensure_ascii=False) + "\n",
-        folder / HTML: suggested.render(found, image_set, told["run"], told["notes"]),
-    }
-    try:
-        with runs.disk_full_is_said(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            write_files(files)
-    except OSError as error:
-        raise ConfigError(
-            f"suggestions cannot be written into {folder} ({error.strerror}): give another --out"
-        ) from error
 
 
 def _table(found: Sequence[Suggestion]) -> str:

@@ -1,23 +1,23 @@
 """`fewlabels trace`: a batch of images through the network of a run; writes the picture."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from fewlabels import drawing, runs, trace_pictures
+from fewlabels import drawing, made_files, runs, trace_pictures
 from fewlabels.devices import resolve
-from fewlabels.errors import ConfigError
 from fewlabels.images import as_float
 from fewlabels.model import Model
 from fewlabels.run_images import check_size, images_for
 from fewlabels.trace_losses import loss_of
 from fewlabels.tracing import trace
-from fewlabels.whole_files import write_file
 
 BATCH = 64  # images; fewer where there are fewer
 SVG, JSON = "trace.svg", "trace.json"
+MADE_BY = "fewlabels trace"  # in the JSON, so that our own files are known again
 
 
 def trace_run(
@@ -35,9 +35,12 @@ def trace_run(
     what `trace.json` holds, and where both files are
 
     Raises CheckpointError where there is no such run, DataError where images do not fit,
-    ConfigError where the files cannot be written.
+    ConfigError where the files cannot be written, or would replace others' files.
     """
     device = resolve(device)
+    folder = run if out is None else out
+    if not (folder / runs.CONFIG).exists():  # in a run these names are a trace's
+        made_files.check_free(folder, (JSON, SVG), MADE_BY, "traces")
     model = Model.load(run)
     command = f"fewlabels trace {run} --images SOURCE"
     image_set, given = images_for(model, run, source, command, ("train", "test"))
@@ -49,17 +52,11 @@ def trace_run(
     graph = model.graph.to(device)
     pixels_NCHW = as_float(images.pixels[picked]).to(device)
     traced = trace(graph, pixels_NCHW, loss_of(model)).as_dict()
-    traced |= {"run": str(run), "source": given, "images": f"{image_set.name} ({part})"}
+    traced |= {"made_by": MADE_BY, "run": str(run), "source": given, "images": f"{image_set.name} ({part})"}
     traced |= {"device": device, "torch": str(torch.__version__)}
-    folder = run if out is None else out
-    picture = drawing.as_svg(graph, trace_pictures.notes(traced))
-    try:
-        with runs.disk_full_is_said(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            write_file(folder / SVG, picture)
-            runs.write_json(folder / JSON, traced)
-    except OSError as error:
-        raise ConfigError(
-            f"a trace cannot be written into {folder} ({error.strerror}): give another --out"
-        ) from error
+    files = {
+        SVG: drawing.as_svg(graph, trace_pictures.notes(traced)),
+        JSON: json.dumps(traced, indent=2, ensure_ascii=False) + "\n",
+    }
+    made_files.write(folder, files, "traces")
     return {"svg": str(folder / SVG), "json": str(folder / JSON)} | traced
