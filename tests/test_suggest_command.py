@@ -216,6 +216,7 @@ def test_bad_input_is_refused_in_one_line(run: Path, tmp_path: Path, capsys, mon
     (tmp_path / "file").write_text("")
 
     assert "is no folder: expected a folder" in refusal(capsys, tmp_path / "absent")
+    assert not (tmp_path / "absent").exists()
     assert "does not exist" in refusal(capsys, run, tmp_path / "absent")
     assert "is a file, and suggestions need a folder" in refusal(
         capsys, run, "--out", tmp_path / "file"

@@ -113,6 +113,7 @@ def test_a_run_that_is_none(tmp_path: Path, capsys):
     assert "absent is no folder: expected a folder with config.toml" in refusal(
         capsys, tmp_path / "absent"
     )
+    assert not (tmp_path / "absent").exists()
     assert "holds no run" in refusal(capsys, tmp_path / "empty")
 
 
@@ -159,10 +160,10 @@ def test_a_place_that_cannot_be_written(tiny_run: Path, tmp_path: Path, capsys):
     assert "is a file, and traces need a folder" in refusal(
         capsys, tiny_run, "--out", tmp_path / "file"
     )
-
     assert "cannot be written into" in refusal(
         capsys, tiny_run, "--out", tmp_path / "file" / "inside"
     )
+    assert "mine" == (tmp_path / "file").read_text()
 
 
 def test_an_earlier_trace_is_replaced_and_files_of_others_are_not(
@@ -177,7 +178,6 @@ def test_an_earlier_trace_is_replaced_and_files_of_others_are_not(
     assert "trace.svg was not written by fewlabels trace, and is left as it is" in line
     assert "mine" == (tmp_path / "trace.svg").read_text()
     assert not (tmp_path / "trace.json").exists()
-    assert "mine" == (tmp_path / "file").read_text()
 
 
 def test_a_disk_that_is_full(tiny_run: Path, tmp_path: Path, capsys, monkeypatch):

@@ -54,7 +54,7 @@ def compare_runs(run_folders: Sequence[Path], out: Path = Path()) -> dict[str, A
         "warnings": unlike,
     }
     picture = curves.accuracy_curves(lines, " ".join(map(_sentence, unlike)))
-    files = {
+    files: dict[str, bytes | str] = {
         PNG: figures.to_png(picture, dots_per_inch=DOTS_PER_INCH),
         SVG: figures.to_svg(picture),
         JSON: json.dumps(compared, indent=2, ensure_ascii=False) + "\n",

@@ -45,15 +45,15 @@ def suggest_run(
     ConfigError where cleanlab is not installed or the files cannot be written.
     """
     resolve(device)
+    model = Model.load(run)
     folder = run if out is None else out
     made_files.check_free(folder, FILES, MADE_BY, "suggestions")
-    model = Model.load(run)
     image_set, given = images_for(model, run, source, f"fewlabels suggest {run} SOURCE", PARTS)
     check_size(model, run, image_set.train, image_set.name)
     known = suggesting.sort(image_set, _plan(model, image_set, given))
     seed = int(model.info.get("run", {}).get("seed", 0))
     found, notes = suggesting.find(model, image_set, known, top=top, seed=seed, device=device)
-    told = {
+    told: dict[str, Any] = {
         "made_by": MADE_BY,
         "run": str(run),
         "source": given,

@@ -38,10 +38,10 @@ def trace_run(
     ConfigError where the files cannot be written, or would replace others' files.
     """
     device = resolve(device)
+    model = Model.load(run)
     folder = run if out is None else out
     if not (folder / runs.CONFIG).exists():  # in a run these names are a trace's
         made_files.check_free(folder, (JSON, SVG), MADE_BY, "traces")
-    model = Model.load(run)
     command = f"fewlabels trace {run} --images SOURCE"
     image_set, given = images_for(model, run, source, command, ("train", "test"))
     part = "train" if image_set.test is None else "test"
@@ -52,7 +52,12 @@ def trace_run(
     graph = model.graph.to(device)
     pixels_NCHW = as_float(images.pixels[picked]).to(device)
     traced = trace(graph, pixels_NCHW, loss_of(model)).as_dict()
-    traced |= {"made_by": MADE_BY, "run": str(run), "source": given, "images": f"{image_set.name} ({part})"}
+    traced |= {
+        "made_by": MADE_BY,
+        "run": str(run),
+        "source": given,
+        "images": f"{image_set.name} ({part})",
+    }
     traced |= {"device": device, "torch": str(torch.__version__)}
     files = {
         SVG: drawing.as_svg(graph, trace_pictures.notes(traced)),
