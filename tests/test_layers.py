@@ -46,6 +46,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "heads head_kinds",
+        "committee",
         "novelty shares",
         "choosing",
         "mislabelled",

@@ -4,7 +4,7 @@ Where that is a head, the folds share one graph, and the features of an image ar
 all of them; where the network itself learns from labels, each fold has a graph of its own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fewlabels import auto, deciding, features, heads, origins, promise, splits
+from fewlabels import auto, committee, deciding, features, heads, origins, promise, splits
 from fewlabels.architectures import ExemplarNetwork
 from fewlabels.checkpoints import precision_in
 from fewlabels.devices import resolve
@@ -221,7 +221,58 @@ def _learn_from_labels(
             **each,
         )
         learned.append((graph, head, {}))
+    if recipe.is_committee:
+        return _committees(learned, image_set, recipe, plan, pool, how)
     return learned
+
+
+def _committees(
+    networks: Sequence[tuple[Graph, Head, Mapping[str, Any]]],
+    image_set: ImageSet,
+    recipe: Recipe,
+    plan: splits.Plan,
+    pool: Images,
+    how: Mapping[str, Any],
+) -> list[tuple[Graph, Head, Mapping[str, Any]]]:
+    """Each network joined to a head on features of filters, which all of them share.
+
+    What a network's temperature was fitted on, the head learns nothing from either: these images
+    tell how sure both together may be.
+    """
+    assert recipe.filters is not None and recipe.labels is not None
+    assert image_set.train.labels is not None
+    filled = filters.learn(pool, recipe.filters, **how)
+    apart, kept = list[np.ndarray](), list[np.ndarray]()
+    for fold in plan.folds:
+        labels_N = image_set.train.labels[fold]
+        held = labels_way.held_out(labels_N, recipe.labels.held_out, how["seed"])
+        apart.append(fold[held])
+        kept.append(np.delete(fold, held))
+    members = fit_heads(
+        filled,
+        image_set,
+        recipe,
+        replace(plan, folds=tuple(kept)),
+        seed=how["seed"],
+        device=how["device"],
+    )
+    joined: list[tuple[Graph, Head, Mapping[str, Any]]] = []
+    for (network, head, facts), member, held in zip(networks, members, apart, strict=True):
+        graph = committee.joined_graph(network, filled)
+        head = committee.joined_head(head, member)
+        if len(held):
+            images = image_set.train.take(held)
+            assert images.labels is not None
+            rows_ND = features.extract(
+                graph,
+                images,
+                flips=recipe.flips,
+                device=how["device"],
+                what="fitting the temperature of both",
+            )
+            head = committee.calibrated(head, rows_ND, torch.from_numpy(images.labels))
+        joined.append((graph, head, facts))
+    return joined
 
 
 def fit_heads(

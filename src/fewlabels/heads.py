@@ -39,7 +39,8 @@ class Head:
     """A classifier of features: `probabilities(features_ND)`.
 
     tensors : "mean" and "scale" of the features; "weights" (D, L) and "bias" (L,) of a linear
-        head, or "support" (N, D) and "duals" (N, L) of a kernel head
+        head, or "support" (N, D) and "duals" (N, L) of a kernel head; where the first features are
+        for no kernel, "direct", their weights as those of a linear head
     temperature : divides the answers before the softmax
     chosen : what cross-validation chose, and its accuracy
     none_below : where the best class has a probability under this, the image is probably of none;
@@ -62,8 +63,11 @@ class Head:
         scaled_BD = (features_BD - tensors["mean"]).mul_(tensors["scale"])
         if self.kind != "kernel":
             return scaled_BD @ tensors["weights"] + tensors["bias"]
-        kernel_BN = gaussian(squared_distances(scaled_BD, tensors["support"]), self.chosen["width"])
-        return kernel_BN @ tensors["duals"] + tensors["bias"]
+        direct = tensors.get("direct")
+        n_direct = 0 if direct is None else len(direct)
+        squared_BN = squared_distances(scaled_BD[:, n_direct:], tensors["support"])
+        answers_BL = gaussian(squared_BN, self.chosen["width"]) @ tensors["duals"] + tensors["bias"]
+        return answers_BL if direct is None else answers_BL + scaled_BD[:, :n_direct] @ direct
 
     def probabilities(self, features_MD: Tensor) -> Tensor:
         """(M, L), each row adding up to 1."""

@@ -27,7 +27,8 @@ class Recipe:
     consistency, steps, weak : learning from unlabelled images too, after `labels`; the training in
         steps, and how the teacher's views are changed
     network, training, augmentation : of what is learned by gradients; None where nothing is
-    head : from features to classes; None where the network ends in the classes
+    head : from features to classes; None where the network ends in the classes. Beside `labels`
+        and `filters` it reads the filters' features, and forms a committee with the network
     """
 
     name: str
@@ -55,7 +56,7 @@ class Recipe:
             "training": by_gradients,
             "augmentation": self.labels is not None,
             "surrogates": self.surrogate is not None,
-            "head": self.labels is None,
+            "head": self.labels is None or self.is_committee,
             "steps": self.consistency is not None,
             "weak": self.consistency is not None,
         }
@@ -75,6 +76,18 @@ class Recipe:
             )
         if isinstance(self.network, ReportNetwork) and self.filters is None:
             raise ConfigError(f"recipe {self.name} needs the part 'filters' for its first layer")
+        if self.is_committee and self.labels is not None and self.head is not None:
+            if self.labels.flips != self.head.flips:
+                raise ConfigError(
+                    "both members of a committee look at mirror images or neither does: give "
+                    "labels.flips and head.flips alike"
+                )
+
+    @property
+    def is_committee(self) -> bool:
+        """Whether a network of labels and a head on the features of filters answer together."""
+        own_filters = self.filters is not None and isinstance(self.network, WhitenedNetwork)
+        return self.labels is not None and own_filters and self.consistency is None
 
     @property
     def flips(self) -> bool:

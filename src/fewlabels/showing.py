@@ -139,6 +139,11 @@ def _protocol_notes(scores: Mapping[str, Any], recipe: Mapping[str, Any]) -> lis
             "The network learned from the labelled images; its first layer, and by its own answers "
             f"all of it, {without_labels}"
         )
+    elif "labels" in recipe and "head" in recipe:
+        learned = (
+            "The network learned from the labelled images; what its first layer starts from, and "
+            f"the filters beside it, {without_labels}"
+        )
     elif "labels" in recipe:
         learned = "The network learned from the labelled images"
         if recipe.get("network", {}).get("first") == "random":
