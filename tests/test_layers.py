@@ -64,6 +64,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "model",
         "model_views",
         "auto deciding promise machine",
+        "fold_heads",
         "fitting",
     ),
     (

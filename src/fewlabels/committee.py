@@ -44,23 +44,21 @@ def joined_head(network: Head, other: Head) -> Head:
 
     Parameters
     ----------
-    network : a head of logits, `other` of any kind; their temperatures are those of the members
+    network : a linear head, as that of a network's logits; other : of any kind
 
     Returns
     -------
     Head of the kind of `other`, of temperature 1 and without `none_below`: see `calibrated`
     """
-    n_classes = len(network.tensors["mean"])
-    direct_LL = torch.eye(n_classes) / network.temperature
-    told = {"bias": other.tensors["bias"] / other.temperature}
+    first, second, t1, t2 = network.tensors, other.tensors, network.temperature, other.temperature
+    told = {"bias": first["bias"] / t1 + second["bias"] / t2}
     if other.kind == "kernel":
-        told |= {"duals": other.tensors["duals"] / other.temperature, "direct": direct_LL}
+        told |= {"duals": second["duals"] / t2, "direct": first["weights"] / t1}
     else:
-        weights_DL = other.tensors["weights"] / other.temperature
-        told["weights"] = torch.cat([direct_LL, weights_DL])
-    told["mean"] = torch.cat([torch.zeros(n_classes), other.tensors["mean"]])
-    told["scale"] = torch.cat([torch.ones(n_classes), other.tensors["scale"]])
-    return replace(other, tensors={**other.tensors, **told}, temperature=1.0, none_below=0.0)
+        told["weights"] = torch.cat([first["weights"] / t1, second["weights"] / t2])
+    for name in ("mean", "scale"):
+        told[name] = torch.cat([first[name], second[name]])
+    return replace(other, tensors={**second, **told}, temperature=1.0, none_below=0.0)
 
 
 def calibrated(head: Head, rows_ND: Tensor, labels_N: Tensor) -> Head:

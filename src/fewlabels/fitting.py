@@ -4,15 +4,12 @@ Where that is a head, the folds share one graph, and the features of an image ar
 all of them; where the network itself learns from labels, each fold has a graph of its own.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
-from fewlabels import auto, committee, deciding, features, heads, origins, promise, splits
+from fewlabels import auto, deciding, fold_heads, origins, promise, splits
 from fewlabels.architectures import ExemplarNetwork
 from fewlabels.checkpoints import precision_in
 from fewlabels.devices import resolve
@@ -122,6 +119,7 @@ def fit_folds(
     checkpoints : folder for those of each training, in folders of their own
     measure : see `training.train`; of the networks that learn from labels
     """
+    recipe.check()
     device = resolve(device)
     precision = precision_of(precision, device, checkpoints, resume)
     if image_set.unlabeled is None:
@@ -141,7 +139,7 @@ def fit_folds(
     else:
         folder = None if checkpoints is None else checkpoints / "surrogate"
         graph = _learn_features(pool, recipe, how, {**trained, "folder": folder})
-        found = fit_heads(graph, image_set, recipe, plan, seed=seed, device=device)
+        found = fold_heads.fit(graph, image_set, recipe, plan, seed=seed, device=device)
         learned = [(graph, head, {}) for head in found]
     return tuple(
         Model(
@@ -222,83 +220,5 @@ def _learn_from_labels(
         )
         learned.append((graph, head, {}))
     if recipe.is_committee:
-        return _committees(learned, image_set, recipe, plan, pool, how)
-    return learned
-
-
-def _committees(
-    networks: Sequence[tuple[Graph, Head, Mapping[str, Any]]],
-    image_set: ImageSet,
-    recipe: Recipe,
-    plan: splits.Plan,
-    pool: Images,
-    how: Mapping[str, Any],
-) -> list[tuple[Graph, Head, Mapping[str, Any]]]:
-    """Each network joined to a head on features of filters, which all of them share.
-
-    What a network's temperature was fitted on, the head learns nothing from either: these images
-    tell how sure both together may be.
-    """
-    assert recipe.filters is not None and recipe.labels is not None
-    assert image_set.train.labels is not None
-    filled = filters.learn(pool, recipe.filters, **how)
-    apart, kept = list[np.ndarray](), list[np.ndarray]()
-    for fold in plan.folds:
-        labels_N = image_set.train.labels[fold]
-        held = labels_way.held_out(labels_N, recipe.labels.held_out, how["seed"])
-        apart.append(fold[held])
-        kept.append(np.delete(fold, held))
-    members = fit_heads(
-        filled,
-        image_set,
-        recipe,
-        replace(plan, folds=tuple(kept)),
-        seed=how["seed"],
-        device=how["device"],
-    )
-    joined: list[tuple[Graph, Head, Mapping[str, Any]]] = []
-    for (network, head, facts), member, held in zip(networks, members, apart, strict=True):
-        graph = committee.joined_graph(network, filled)
-        head = committee.joined_head(head, member)
-        if len(held):
-            images = image_set.train.take(held)
-            assert images.labels is not None
-            rows_ND = features.extract(
-                graph,
-                images,
-                flips=recipe.flips,
-                device=how["device"],
-                what="fitting the temperature of both",
-            )
-            head = committee.calibrated(head, rows_ND, torch.from_numpy(images.labels))
-        joined.append((graph, head, facts))
-    return joined
-
-
-def fit_heads(
-    graph: Graph,
-    image_set: ImageSet,
-    recipe: Recipe,
-    plan: splits.Plan,
-    *,
-    seed: int,
-    device: str = "cpu",
-) -> list[Head]:
-    """A head per fold; features of images that are in several folds are computed once."""
-    train = image_set.train
-    assert train.labels is not None and recipe.head is not None
-    used = np.unique(np.concatenate(plan.folds))
-    features_ND = features.extract(
-        graph,
-        train if len(used) == len(train) else train.take(used),
-        flips=recipe.flips,
-        device=device,
-        what="features of labelled images",
-    )
-    learned = []
-    for fold in plan.folds:
-        rows = torch.from_numpy(np.searchsorted(used, fold))
-        labels_N = torch.from_numpy(train.labels[fold])
-        n_classes = len(image_set.class_names)
-        learned.append(heads.fit(features_ND[rows], labels_N, n_classes, recipe.head, seed=seed))
+        return fold_heads.join(learned, image_set, recipe, plan, pool, **how)
     return learned

@@ -76,12 +76,20 @@ class Recipe:
             )
         if isinstance(self.network, ReportNetwork) and self.filters is None:
             raise ConfigError(f"recipe {self.name} needs the part 'filters' for its first layer")
-        if self.is_committee and self.labels is not None and self.head is not None:
-            if self.labels.flips != self.head.flips:
-                raise ConfigError(
-                    "both members of a committee look at mirror images or neither does: give "
-                    "labels.flips and head.flips alike"
-                )
+
+    def check(self) -> None:
+        """Whether settings of two parts go together; to ask when all of them are given.
+
+        Raises ConfigError where they do not.
+        """
+        if self.labels is None or self.head is None:
+            return
+        mine, others = (str(part.flips).lower() for part in (self.labels, self.head))
+        if mine != others:
+            raise ConfigError(
+                f"labels.flips is {mine} and head.flips is {others}, but the network and the head "
+                f"of recipe {self.name} look at the same images: give both the same value"
+            )
 
     @property
     def is_committee(self) -> bool:

@@ -120,6 +120,7 @@ def named(name: str, settings: Mapping[str, str] | None = None) -> Recipe:
     recipe = RECIPES[name]()
     for key, text in (settings or {}).items():
         recipe = naming.changed(recipe, key, text)
+    recipe.check()
     return recipe
 
 
