@@ -141,9 +141,9 @@ def _protocol_notes(scores: Mapping[str, Any], recipe: Mapping[str, Any]) -> lis
         )
     elif "labels" in recipe and "head" in recipe:
         learned = (
-            "The network learned from the labelled images; what its first layer starts from, and "
-            f"the filters beside it, {without_labels} The accuracies over the epochs are the "
-            "network's alone; the score is of the network and the filters' head together."
+            "The network and the head beside it learned from the labelled images and answer "
+            "together, while the accuracies over the epochs are the network's alone; what the "
+            f"network starts from, and the filters that the head reads, {without_labels}"
         )
     elif "labels" in recipe:
         learned = "The network learned from the labelled images"
