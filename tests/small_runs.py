@@ -51,6 +51,7 @@ SMALL = {
         "head.strengths": "0.1",
     },
 }
+SMALL["committee"] = SMALL["labels"] | FAST
 SMALL["report-3"] = SMALL["report-2"]
 
 # settings with which all figures are drawn in seconds

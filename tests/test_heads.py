@@ -193,6 +193,19 @@ def test_the_temperature_does_not_depend_on_the_scale_of_the_answers():
     )
 
 
+@pytest.mark.parametrize(("n_images", "n_classes"), [(10, 2), (10, 10), (50, 10)])
+def test_answers_that_are_all_right_are_not_made_surer_than_so_few_images_tell(
+    n_images: int, n_classes: int
+):
+    labels = torch.arange(n_images) % n_classes
+
+    temperature = heads.fit_temperature(5.0 * F.one_hot(labels, n_classes), labels)
+
+    # the rule of succession: 11 of 12, 51 of 52
+    sure = (5.0 * F.one_hot(labels, n_classes) / temperature).softmax(1).amax(1)
+    assert (n_images + 1) / (n_images + 2) == pytest.approx(float(sure.mean()), abs=0.02)
+
+
 # --- settings
 
 

@@ -46,6 +46,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     (
         "heads head_kinds",
+        "committee",
         "novelty shares",
         "choosing",
         "mislabelled",
@@ -63,6 +64,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "model",
         "model_views",
         "auto deciding promise machine",
+        "fold_heads",
         "fitting",
     ),
     (

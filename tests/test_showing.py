@@ -14,6 +14,7 @@ WITHOUT_LABELS = "learned from the unlabelled images and from all training image
         ("surrogate", {}, f"The network {WITHOUT_LABELS}"),
         ("labels", {}, f"labelled images; what its first layer starts from {WITHOUT_LABELS}"),
         ("report-2", {}, f"labelled images; what its first layer starts from {WITHOUT_LABELS}"),
+        ("committee", {}, f"starts from, and the filters that the head reads, {WITHOUT_LABELS}"),
         (
             "report-2",
             {"network.first": "random"},

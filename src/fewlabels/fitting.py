@@ -9,10 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
-from fewlabels import auto, deciding, features, heads, origins, promise, splits
+from fewlabels import auto, deciding, fold_heads, origins, promise, splits
 from fewlabels.architectures import ExemplarNetwork
 from fewlabels.checkpoints import precision_in
 from fewlabels.devices import resolve
@@ -122,6 +119,7 @@ def fit_folds(
     checkpoints : folder for those of each training, in folders of their own
     measure : see `training.train`; of the networks that learn from labels
     """
+    recipe.check()
     device = resolve(device)
     precision = precision_of(precision, device, checkpoints, resume)
     if image_set.unlabeled is None:
@@ -141,7 +139,7 @@ def fit_folds(
     else:
         folder = None if checkpoints is None else checkpoints / "surrogate"
         graph = _learn_features(pool, recipe, how, {**trained, "folder": folder})
-        found = fit_heads(graph, image_set, recipe, plan, seed=seed, device=device)
+        found = fold_heads.fit(graph, image_set, recipe, plan, seed=seed, device=device)
         learned = [(graph, head, {}) for head in found]
     return tuple(
         Model(
@@ -221,33 +219,6 @@ def _learn_from_labels(
             **each,
         )
         learned.append((graph, head, {}))
-    return learned
-
-
-def fit_heads(
-    graph: Graph,
-    image_set: ImageSet,
-    recipe: Recipe,
-    plan: splits.Plan,
-    *,
-    seed: int,
-    device: str = "cpu",
-) -> list[Head]:
-    """A head per fold; features of images that are in several folds are computed once."""
-    train = image_set.train
-    assert train.labels is not None and recipe.head is not None
-    used = np.unique(np.concatenate(plan.folds))
-    features_ND = features.extract(
-        graph,
-        train if len(used) == len(train) else train.take(used),
-        flips=recipe.flips,
-        device=device,
-        what="features of labelled images",
-    )
-    learned = []
-    for fold in plan.folds:
-        rows = torch.from_numpy(np.searchsorted(used, fold))
-        labels_N = torch.from_numpy(train.labels[fold])
-        n_classes = len(image_set.class_names)
-        learned.append(heads.fit(features_ND[rows], labels_N, n_classes, recipe.head, seed=seed))
+    if recipe.is_committee:
+        return fold_heads.join(learned, image_set, recipe, plan, pool, **how)
     return learned

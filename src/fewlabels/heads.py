@@ -39,7 +39,8 @@ class Head:
     """A classifier of features: `probabilities(features_ND)`.
 
     tensors : "mean" and "scale" of the features; "weights" (D, L) and "bias" (L,) of a linear
-        head, or "support" (N, D) and "duals" (N, L) of a kernel head
+        head, or "support" (N, D) and "duals" (N, L) of a kernel head; where the first features are
+        for no kernel, "direct", their weights as those of a linear head
     temperature : divides the answers before the softmax
     chosen : what cross-validation chose, and its accuracy
     none_below : where the best class has a probability under this, the image is probably of none;
@@ -62,8 +63,11 @@ class Head:
         scaled_BD = (features_BD - tensors["mean"]).mul_(tensors["scale"])
         if self.kind != "kernel":
             return scaled_BD @ tensors["weights"] + tensors["bias"]
-        kernel_BN = gaussian(squared_distances(scaled_BD, tensors["support"]), self.chosen["width"])
-        return kernel_BN @ tensors["duals"] + tensors["bias"]
+        direct = tensors.get("direct")
+        n_direct = 0 if direct is None else len(direct)
+        squared_BN = squared_distances(scaled_BD[:, n_direct:], tensors["support"])
+        answers_BL = gaussian(squared_BN, self.chosen["width"]) @ tensors["duals"] + tensors["bias"]
+        return answers_BL if direct is None else answers_BL + scaled_BD[:, :n_direct] @ direct
 
     def probabilities(self, features_MD: Tensor) -> Tensor:
         """(M, L), each row adding up to 1."""
@@ -199,11 +203,20 @@ def _held_out(
 def fit_temperature(answers_NL: Tensor, labels_N: Tensor) -> float:
     """The temperature that gives the labels the highest likelihood, on a grid of factors of 1.05.
 
-    Source: Guo et al., ICML 2017, section 4.2.
+    Where all N answers are right, the surer the likelier, without an end: there the labels count
+    as certain to (N + 1) / (N + 2) only.
+
+    Source: Guo et al., ICML 2017, section 4.2; N + 1 of N + 2, Platt, Probabilistic outputs for
+    support vector machines, 1999, section 2.2.
     """
     spread = answers_NL[answers_NL.isfinite()].std().clamp(min=1e-6)
     candidates = spread * 1.05 ** torch.arange(-100.0, 61.0)
-    losses = torch.stack([F.cross_entropy(answers_NL / t, labels_N) for t in candidates])
+    n_classes, all_right = answers_NL.shape[1], bool((answers_NL.argmax(1) == labels_N).all())
+    # smoothing gives a share of it back to the label
+    unsure = n_classes / (n_classes - 1) / (len(labels_N) + 2) if all_right else 0.0
+    losses = torch.stack(
+        [F.cross_entropy(answers_NL / t, labels_N, label_smoothing=unsure) for t in candidates]
+    )
     return float(candidates[losses.argmin()])
 
 

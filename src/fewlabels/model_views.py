@@ -24,7 +24,8 @@ class View:
     """Of a part of a set.
 
     sketches_NK : float32 array of shape (n_images, at most 512), whose distances are about those
-        of the features that the model's head or last layer reads
+        of the features that the model's head or last layer reads; of a committee, of those that
+        were learned without labels
     probabilities_NL : float32 array of shape (n_images, n_classes), calibrated
     """
 
@@ -111,6 +112,8 @@ def _sketch(model: Model, rows_BD: Tensor, project_DK: Tensor | None) -> Tensor:
     head = model.head
     if head.kind != "logits":
         rows_BD = (rows_BD - head.tensors["mean"]) * head.tensors["scale"]
+    if model.recipe.is_committee:
+        rows_BD[:, : len(model.class_names)] = 0  # logits: labelled images are known by heart
     return rows_BD if project_DK is None else rows_BD @ project_DK
 
 

@@ -27,7 +27,8 @@ class Recipe:
     consistency, steps, weak : learning from unlabelled images too, after `labels`; the training in
         steps, and how the teacher's views are changed
     network, training, augmentation : of what is learned by gradients; None where nothing is
-    head : from features to classes; None where the network ends in the classes
+    head : from features to classes; None where the network ends in the classes. Beside `labels`
+        and `filters` it reads the filters' features, and forms a committee with the network
     """
 
     name: str
@@ -55,7 +56,7 @@ class Recipe:
             "training": by_gradients,
             "augmentation": self.labels is not None,
             "surrogates": self.surrogate is not None,
-            "head": self.labels is None,
+            "head": self.labels is None or self.is_committee,
             "steps": self.consistency is not None,
             "weak": self.consistency is not None,
         }
@@ -75,6 +76,26 @@ class Recipe:
             )
         if isinstance(self.network, ReportNetwork) and self.filters is None:
             raise ConfigError(f"recipe {self.name} needs the part 'filters' for its first layer")
+
+    def check(self) -> None:
+        """Whether settings of two parts go together; to ask when all of them are given.
+
+        Raises ConfigError where they do not.
+        """
+        if self.labels is None or self.head is None:
+            return
+        mine, others = (str(part.flips).lower() for part in (self.labels, self.head))
+        if mine != others:
+            raise ConfigError(
+                f"labels.flips is {mine} and head.flips is {others}, but the network and the head "
+                f"of recipe {self.name} look at the same images: give both the same value"
+            )
+
+    @property
+    def is_committee(self) -> bool:
+        """Whether a network of labels and a head on the features of filters answer together."""
+        own_filters = self.filters is not None and isinstance(self.network, WhitenedNetwork)
+        return self.labels is not None and own_filters and self.consistency is None
 
     @property
     def flips(self) -> bool:

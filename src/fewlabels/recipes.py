@@ -86,6 +86,14 @@ def kmeans_report() -> Recipe:
     return Recipe(name="kmeans-report", filters=FiltersConfig(layers=(layer,)))
 
 
+def committee() -> Recipe:
+    """The network of `labels` and the head of `kmeans-1`, which err on different images."""
+    first = kmeans_1()
+    return replace(
+        trained_recipes.labels(), name="committee", filters=first.filters, head=first.head
+    )
+
+
 AUTO = "auto"  # picks one of the others, see `auto`
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "kmeans-1": kmeans_1,
@@ -93,6 +101,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "kmeans-3": kmeans_3,
     "kmeans-report": kmeans_report,
     **trained_recipes.RECIPES,
+    "committee": committee,
 }
 
 
@@ -111,6 +120,7 @@ def named(name: str, settings: Mapping[str, str] | None = None) -> Recipe:
     recipe = RECIPES[name]()
     for key, text in (settings or {}).items():
         recipe = naming.changed(recipe, key, text)
+    recipe.check()
     return recipe
 
 

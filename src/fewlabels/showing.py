@@ -139,6 +139,12 @@ def _protocol_notes(scores: Mapping[str, Any], recipe: Mapping[str, Any]) -> lis
             "The network learned from the labelled images; its first layer, and by its own answers "
             f"all of it, {without_labels}"
         )
+    elif "labels" in recipe and "head" in recipe:
+        learned = (
+            "The network and the head beside it learned from the labelled images and answer "
+            "together, while the accuracies over the epochs are the network's alone; what the "
+            f"network starts from, and the filters that the head reads, {without_labels}"
+        )
     elif "labels" in recipe:
         learned = "The network learned from the labelled images"
         if recipe.get("network", {}).get("first") == "random":

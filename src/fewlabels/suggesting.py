@@ -118,6 +118,8 @@ def _suspects(
 ) -> Iterator[Suggestion]:
     """Labelled images whose label is unlikely to heads that did not learn from it."""
     names = model.class_names
+    if model.recipe.is_committee:
+        features_ND = features_ND[:, len(names) :]  # the network's logits learned from each label
     with stage("judging labels", total=1):
         answers_NL = heads.out_of_fold(
             features_ND, torch.from_numpy(labels_N), len(names), _judge(model), seed=seed
