@@ -20,13 +20,15 @@ def test_a_round_learns_from_labels_and_the_chosen_answers():
     others = usable.Usable(images=unlabelled(), weights=np.ones(90, np.float32))
     chosen = np.arange(0, 90, 2)
 
-    images = rounds.mixed(course_of(), others, chosen, chosen % 3)
+    answers = np.random.default_rng(0).dirichlet([1, 1, 1], 45).astype(np.float32)
+    images = rounds.mixed(course_of(), others, chosen, answers)
 
     # 45 chosen ones and 12 labels, as 12 * 4 > 45; the pixels lie where they lay
     assert (12 + 45) == len(images)
-    assert course_of().labels.tolist() + (chosen % 3).tolist() == images.labels.tolist()
+    assert np.array_equal(np.eye(3)[course_of().labels], images.labels[:12])
+    assert np.array_equal(answers, images.labels[12:])
     assert np.array_equal(images.pixels[np.arange(12, 57)], others.images.pixels[chosen])
-    few = rounds.mixed(course_of(parts_with(unlabelled_ratio=1)), others, chosen, chosen % 3)
+    few = rounds.mixed(course_of(parts_with(unlabelled_ratio=1)), others, chosen, answers)
     assert 4 * 12 + 45 == len(few)  # labels again, until there is one for each other
 
 

@@ -130,7 +130,7 @@ def learn(
         graph = copy.deepcopy(baseline)
         steps.train(course, graph, found, step)
     else:
-        graph = rounds.train(course, baseline, found, prior_L, aligned)
+        graph = rounds.train(course, baseline, found, prior_L, aligned, watch)
     graph, facts = better(baseline, graph, watch)
     head = labels_way.head_of(graph, watch.held, n_classes, flips=watch.flips, device=device)
     facts |= {"aligned": aligned, "n_unlabeled_used": len(found)}

@@ -158,7 +158,15 @@ class Course:
                 return float(found.made_by["budget_seconds"])
         return None if left is None else left / n_trainings
 
-    def answers(self, graph: Graph, images: Images, what: str, *, flips: bool = False) -> Tensor:
+    def answers(
+        self,
+        graph: Graph,
+        images: Images,
+        what: str,
+        *,
+        flips: bool = False,
+        temperature: float = 1.0,
+    ) -> Tensor:
         """Probabilities, float32 of shape (n_images, n_classes)."""
         logits_NL = answered(
             graph,
@@ -168,7 +176,7 @@ class Course:
             precision=self.how["precision"],
             what=what,
         )["logits"]
-        return logits_NL.softmax(1)
+        return (logits_NL / temperature).softmax(1)
 
     def epochs(self, config: TrainingConfig, epochs: int) -> TrainingConfig:
         """A training of so many epochs, or as long as it may where there is a budget."""

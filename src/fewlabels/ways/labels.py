@@ -55,7 +55,8 @@ class LabelsConfig:
 class LabelledImages:
     """What the network sees: labelled images, transformed anew in every epoch.
 
-    pixels : uint8 of shape (n_images, 3, height, width); labels : int64 array (n_images,)
+    pixels : uint8 of shape (n_images, 3, height, width); labels : int64 array (n_images,), or
+        float32 (n_images, n_classes), parts of classes
     """
 
     pixels: Pixels

@@ -1,9 +1,15 @@
 """The schedule *rounds*: a new network learns from labels and the surest answers of the last one.
 
-Shapes: M unlabelled images, N images to learn from, L classes.
+It learns from the answers as they are, as sure as they are right; of their classes alone a new
+network learned no more than the last one knew (docs/accuracy.md).
+
+Shapes: M unlabelled images, C of them chosen, L classes.
 Source: Lee, ICML workshop 2013 (pseudo-labels); Xie et al., Noisy Student, CVPR 2020 (a new
-network, strong augmentation, classes balanced).
+network, strong augmentation, classes balanced, soft answers); Guo et al., ICML 2017 (the
+temperature).
 """
+
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -16,22 +22,35 @@ from fewlabels.ways import pseudo_labels
 from fewlabels.ways.course import Course
 from fewlabels.ways.labels import LabelledImages
 from fewlabels.ways.usable import Usable
+from fewlabels.ways.watching import Watch
 
 STAGE = "round"
 
 
-def train(course: Course, baseline: Graph, usable: Usable, prior_L: Tensor, aligns: bool) -> Graph:
+def train(
+    course: Course,
+    baseline: Graph,
+    usable: Usable,
+    prior_L: Tensor,
+    aligns: bool,
+    watch: Watch,
+) -> Graph:
     """The network of the last round that there were time and confident answers for.
 
     A round learns from more answers than the one before, up to `round_share` of the images.
     """
     config, graph = course.parts.consistency, baseline
+    soft = replace(course.parts.training, label_smoothing=0.0)  # as the answers are already
     for number in range(1, config.n_rounds + 1):
         if course.time.is_up():
             say(f"there is no time for round {number}")
             return graph
         answers_ML = course.answers(
-            graph, usable.images, "answers to unlabelled images", flips=course.parts.labels.flips
+            graph,
+            usable.images,
+            "answers to unlabelled images",
+            flips=course.parts.labels.flips,
+            temperature=watch.temperature(graph),
         )
         weights_M = torch.from_numpy(usable.weights)
         if aligns:
@@ -50,8 +69,8 @@ def train(course: Course, baseline: Graph, usable: Usable, prior_L: Tensor, alig
             course.train(
                 name,
                 graph,
-                mixed(course, usable, chosen, classes_M.numpy()[chosen]),
-                course.parts.training,
+                mixed(course, usable, chosen, answers_ML.numpy()[chosen]),
+                soft,
                 course.time_for(name, config.n_rounds + 1 - number),
             )
     return graph
@@ -74,11 +93,15 @@ def _sure(course: Course, answers_ML: Tensor, weights_M: Tensor) -> tuple[Tensor
 
 
 def mixed(
-    course: Course, usable: Usable, chosen: np.ndarray, classes: np.ndarray
+    course: Course, usable: Usable, chosen: np.ndarray, answers_CL: np.ndarray
 ) -> LabelledImages:
     """Labelled images and the chosen others, whose pixels are read when they are shown.
 
     Labelled images are repeated until there is one for `unlabelled_ratio` others.
+
+    Parameters
+    ----------
+    chosen : int64 indices (C,) into the usable images; answers_CL : float32, what they are
     """
     n_labelled = len(course.labels)
     wanted = -(-len(chosen) // course.parts.consistency.unlabelled_ratio)
@@ -87,4 +110,5 @@ def mixed(
     pixels = Joined(
         [course.pixels, usable.images.pixels], np.concatenate([repeated, n_labelled + chosen])
     )
-    return course.examples(pixels, np.concatenate([course.labels[repeated], classes]))
+    known_NL = np.eye(course.n_classes, dtype=np.float32)[course.labels[repeated]]
+    return course.examples(pixels, np.concatenate([known_NL, answers_CL]))

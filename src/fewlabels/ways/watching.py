@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from fewlabels.graph import Graph
+from fewlabels.heads import fit_temperature
 from fewlabels.images import Images, as_float
 from fewlabels.training import Measure
 from fewlabels.ways.answering import BATCH, answered
@@ -31,14 +33,26 @@ class Watch:
         assert self.held.labels is not None
         if not len(self.held):
             return np.empty(0, bool)
-        logits_NL = answered(
+        return self._logits(graph).argmax(1).numpy() == self.held.labels
+
+    def temperature(self, graph: Graph) -> float:
+        """What the logits are divided by for answers that are as sure as they are right.
+
+        It is 1 where no images are held out.
+        """
+        if not len(self.held):
+            return 1.0
+        return fit_temperature(self._logits(graph), torch.tensor(self.held.labels))
+
+    def _logits(self, graph: Graph) -> Tensor:
+        """(N, L)"""
+        return answered(
             graph,
             self.held,
             flips=self.flips,
             device=self.device,
             what="answers to images held out",
         )["logits"]
-        return logits_NL.argmax(1).numpy() == self.held.labels
 
     def measure(self, other: Measure | None) -> Measure | None:
         """What `other` measures, and "held_out_accuracy", without flips."""
