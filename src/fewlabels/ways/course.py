@@ -179,6 +179,4 @@ class Course:
 def body_of(graph: Graph) -> dict[str, Tensor]:
     """The weights and statistics below the last layer, or below the projector."""
     state: dict[str, Tensor] = graph.state_dict()
-    return {
-        key: torch.clone(value) for key, value in state.items() if not key.startswith(ABOVE)
-    }
+    return {key: torch.clone(value) for key, value in state.items() if not key.startswith(ABOVE)}

@@ -1,4 +1,4 @@
-"""What a network starts from beside new weights: filters of k-means, or a body taught without labels.
+"""What a network starts from: filters of k-means, or a body that was taught without labels.
 
 Shapes: P patches, F filters, k their side.
 """

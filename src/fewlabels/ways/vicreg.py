@@ -50,9 +50,10 @@ def terms(first_ND: Tensor, second_ND: Tensor) -> Terms:
     for view_ND in (first_ND, second_ND):
         spread_DD = covariances(view_ND)
         deviation_D = (spread_DD.diagonal() + EPSILON).sqrt()
-        off_diagonal = spread_DD.square().sum() - spread_DD.diagonal().square().sum()
+        # not the sum of all squares less those of the diagonal, which rounding may make negative
+        others_DD = spread_DD - spread_DD.diagonal().diag()
         variance = variance + (1 - deviation_D).relu().mean() / 2
-        covariance = covariance + off_diagonal / len(spread_DD)
+        covariance = covariance + others_DD.square().sum() / len(spread_DD)
         deviation = deviation + deviation_D.detach().mean() / 2
     return Terms((first_ND - second_ND).square().mean(), variance, covariance, deviation)
 
