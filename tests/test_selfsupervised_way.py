@@ -117,6 +117,19 @@ def test_the_usual_weights_are_the_published_ones_over_25():
     assert (25, 25, 1) == (25, 25 * config.variance_weight, 25 * config.covariance_weight)
 
 
+def test_rates_are_no_higher_than_the_loss_bears():
+    training = TrainingConfig(
+        learning_rate=0.15, head_learning_rate=0.67, bias_learning_rate=0.01, epochs=7
+    )
+
+    found = selfsupervised.at_its_rates(training)
+
+    expected = replace(training, learning_rate=0.1, head_learning_rate=0.1)
+    assert expected == found
+    usual = recipes.named("selfsupervised").training
+    assert usual == selfsupervised.at_its_rates(usual)
+
+
 # --- the network
 
 

@@ -14,7 +14,7 @@ from fewlabels.training_config import TrainingConfig
 from fewlabels.ways.consistency_config import ConsistencyConfig
 from fewlabels.ways.filters import FiltersConfig, LayerConfig
 from fewlabels.ways.labels import LabelsConfig
-from fewlabels.ways.selfsupervised import VIEWS, SelfSupervisedConfig
+from fewlabels.ways.selfsupervised import RATE, VIEWS, SelfSupervisedConfig
 from fewlabels.ways.surrogate import SurrogateWayConfig
 
 LEAST_STEPS = 300  # half of those that 4,000 labels take: 100 labels would take 40
@@ -136,9 +136,9 @@ def selfsupervised() -> Recipe:
         training=TrainingConfig(
             batch_size=256,
             epochs=30,
-            learning_rate=0.1,
-            head_learning_rate=0.1,
-            bias_learning_rate=0.1,
+            learning_rate=RATE,
+            head_learning_rate=RATE,
+            bias_learning_rate=RATE,
         ),
         augmentation=VIEWS,
     )

@@ -8,7 +8,7 @@ Shapes: N images of a batch, H W height and width, D values of an embedding.
 Source: VICReg, see `vicreg`; the views, Chen et al., ICML 2020 (SimCLR), appendix A.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,7 @@ from fewlabels.ways import labels as labels_way
 from fewlabels.ways import vicreg
 
 PROJECTOR = "projector"  # how the names of its nodes begin
+RATE = 0.1
 # a random crop of a fifth of an image or more, mirrored, in other colours
 VIEWS = Augmentation(
     flip=0.5,
@@ -71,6 +72,16 @@ def check_batch(training: TrainingConfig) -> None:
             "images are compared with others of their batch: training.batch_size is at least 2 to "
             f"learn from two views; got {training.batch_size}"
         )
+
+
+def at_its_rates(training: TrainingConfig) -> TrainingConfig:
+    """The training with no rate over those that this loss bears.
+
+    The covariance grows as the fourth power of the embeddings: at the rates by which a last layer
+    learns labels, small batches diverge.
+    """
+    names = ("learning_rate", "head_learning_rate", "bias_learning_rate")
+    return replace(training, **{name: min(getattr(training, name), RATE) for name in names})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

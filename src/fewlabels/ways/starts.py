@@ -101,7 +101,9 @@ def _of_two_views(course: Course, unlabelled: Images) -> Graph:
         "selfsupervised",
         graph,
         TwoViews(pixels=unlabelled.pixels, augmentation=VIEWS, seed=course.seed),
-        course.epochs(parts.training, parts.consistency.selfsupervised_epochs),
+        course.epochs(
+            selfsupervised.at_its_rates(parts.training), parts.consistency.selfsupervised_epochs
+        ),
         course.time.part(parts.consistency.selfsupervised_part),
         selfsupervised.step(config),
         measured=False,
