@@ -42,7 +42,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "surrogates places merging",
         "groups",
         "filter_pictures layers",
-        "batch_norm batch_norm_gradient",
+        "batch_norm batch_norm_gradient batch_statistics",
     ),
     (
         "heads head_kinds",

@@ -15,13 +15,22 @@ from pathlib import Path
 
 import torch
 
-from fewlabels import checkpoints, memory, optimizers, origins, processes, training_loop
+from fewlabels import (
+    batch_statistics,
+    checkpoints,
+    memory,
+    optimizers,
+    origins,
+    processes,
+    training_loop,
+)
 from fewlabels.averaging import Averaged
 from fewlabels.batches import Batch as Batch
 from fewlabels.batches import Examples as Examples
 from fewlabels.errors import CheckpointError, ConfigError, DataError
 from fewlabels.graph import Graph
 from fewlabels.graph_files import fingerprint
+from fewlabels.joined import Pixels
 from fewlabels.precision import choose
 from fewlabels.progress import say, watching
 from fewlabels.tracking import Board
@@ -66,6 +75,7 @@ def train(
     measure: Measure | None = None,
     step: Step | TaughtStep | None = None,
     made_from: Mapping[str, str] | None = None,
+    unchanged: Pixels | None = None,
 ) -> Trained:
     """Train a graph in place; it ends with the averaged weights, in evaluation mode.
 
@@ -85,6 +95,9 @@ def train(
         network that it is given, once, as a Graph. A `TaughtStep` is given the averaged one too
     made_from : what the examples are made from, by a name in words: digests as `origins` gives
         them. They are kept in checkpoints, and a training of other ones is not resumed
+    unchanged : images as they will be answered, uint8 (n_images, 3, height, width): before every
+        measurement and at the end batch norm takes its statistics from them, see
+        `batch_statistics`; None for those of the images that the network learned from
 
     Raises
     ------
@@ -138,6 +151,7 @@ def train(
             fabric=fabric,
             learn=step or cross_entropy(config.label_smoothing),
             measure=measure,
+            unchanged=unchanged,
             size=size,
             seed=seed,
             budget=budget_seconds,
@@ -158,6 +172,8 @@ def train(
         loop.run()
     if averaged is not None:
         averaged.give_back()
+    if unchanged is not None:
+        batch_statistics.settle(graph, unchanged)
     processes.same_everywhere(fabric, graph)
     graph.eval()
     seconds = loop.history[-1]["seconds"] if loop.history else 0.0

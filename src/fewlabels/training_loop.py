@@ -12,12 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fewlabels import checkpoints, optimizers, processes
+from fewlabels import batch_statistics, checkpoints, optimizers, processes
 from fewlabels.averaging import Averaged
 from fewlabels.batches import Batch, Examples, batches, shrunk
 from fewlabels.errors import ConfigError
 from fewlabels.graph import Graph
 from fewlabels.interrupts import noticed
+from fewlabels.joined import Pixels
 from fewlabels.progress import note, stage, stand
 from fewlabels.training_config import TrainingConfig, n_epochs, rate_factor
 from fewlabels.training_steps import Measure, Step, TaughtStep
@@ -49,6 +50,7 @@ class Loop:
     fabric: "Fabric"
     learn: Step | TaughtStep
     measure: Measure | None
+    unchanged: Pixels | None
     size: int
     seed: int
     budget: float | None
@@ -183,8 +185,9 @@ class Loop:
     @torch.no_grad()
     def _teacher(self, images: Tensor) -> Tensor:
         assert self.averaged is not None, "`train` refuses a taught step without an average"
-        with self.fabric.autocast():
-            answers: Tensor = self.averaged.graph(images)
+        graph = self.averaged.graph  # its own are of images that were changed more
+        with self.fabric.autocast(), batch_statistics.of_each_batch(graph):
+            answers: Tensor = graph(images)
         return answers.float()
 
     def _kept_step(self) -> TaughtStep | None:
@@ -251,22 +254,27 @@ class Loop:
             "learning_rate": self.config.learning_rate * self.factor,
             **dict(zip(names, means, strict=True)),
         }
-        record |= self.fabric.broadcast(self._measured(elapsed, done))
+        if self.fabric.broadcast(self._is_measured(elapsed, done)):
+            record |= self.fabric.broadcast(self._measured())
         self.sums, self.n_summed = {}, 0
         self.history.append(record)
         note(STAGE, **record)
 
-    def _measured(self, elapsed: float, done: bool) -> dict[str, float]:
-        """What the first process measures; {} where it takes too much of a budget."""
-        if self.measure is None or not self.fabric.is_global_zero:
-            return {}
-        next_one = self.measuring / max(1, self.n_measured)
-        if self.budget and not done and self.measuring + next_one > MEASURING * elapsed:
-            return {}
+    def _is_measured(self, elapsed: float, done: bool) -> bool:
+        """Whether there is something to measure, and it takes not too much of a budget."""
+        after = self.measuring * (1 + 1 / max(1, self.n_measured))
+        is_due = not self.budget or done or after <= MEASURING * elapsed
+        return self.measure is not None and is_due
+
+    def _measured(self) -> dict[str, float]:
+        """What the first process measures; the statistics are settled by all."""
+        assert self.measure is not None, "`_is_measured` asks for it"
         start = now()
         graph = self.graph if self.averaged is None else self.averaged.graph
         with torch.no_grad(), self.fabric.autocast():
-            measured = self.measure(graph.eval())
+            if self.unchanged is not None:
+                batch_statistics.settle(graph, self.unchanged)
+            measured = self.measure(graph.eval()) if self.fabric.is_global_zero else {}
         self.network.train()
         self.measuring += now() - start
         self.n_measured += 1

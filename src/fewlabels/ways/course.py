@@ -138,6 +138,7 @@ class Course:
             folder=self.folder_of(name),
             measure=self.measure if measured else None,
             step=step,
+            unchanged=self.pixels if measured else None,
         )
         self.how["precision"] = trained.precision
         self.time.took(trained.seconds, began)

@@ -207,6 +207,7 @@ def learn(
             "settings of augmentation": origins.of_settings(augmentation),
             **(made_from or {}),
         },
+        unchanged=labelled.pixels[kept],
     )
     return graph, head_of(graph, labelled.take(held), n_classes, flips=config.flips, device=device)
 
