@@ -11,6 +11,7 @@ from torch import nn
 from fewlabels import recipes
 from fewlabels.architectures import ExemplarNetwork, WhitenedNetwork
 from fewlabels.augment import Augmentation, augment
+from fewlabels.batch_norm import BatchNormActivation
 from fewlabels.draws import image_keys
 from fewlabels.errors import CheckpointError, ConfigError, DataError
 from fewlabels.images import Images, as_float
@@ -186,6 +187,16 @@ def test_features_are_learned_and_frozen_without_the_projector():
         for name, value in graph.state_dict().items()
         if name in untrained.state_dict()
     )
+
+
+def test_features_are_normalised_by_the_statistics_of_the_images_as_they_are():
+    graph = learn(augmentation=Augmentation(brightness=0.9))  # views are darker, or brighter
+
+    name = next(n for n, layer in graph.layers.items() if isinstance(layer, BatchNormActivation))
+    (below,) = graph.nodes[name].inputs
+    maps = graph(as_float(IMAGES.pixels), wanted=(below,))[below]
+    torch.testing.assert_close(maps.mean((0, 2, 3)), graph.layers[name].running_mean)
+    torch.testing.assert_close(maps.var((0, 2, 3)), graph.layers[name].running_var)
 
 
 def test_a_longer_training_brings_views_of_an_image_together_and_keeps_images_apart():

@@ -209,5 +209,6 @@ def learn(
             "settings of augmentation": origins.of_settings(augmentation),
             "settings of selfsupervised": origins.of_settings(config),
         },
+        unchanged=unlabeled.pixels,
     )
     return whitened_features(graph, unlabeled.size)
