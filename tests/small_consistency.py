@@ -20,6 +20,8 @@ TRAINING = TrainingConfig(
 )
 PARTS = ConsistencyParts(
     consistency=ConsistencyConfig(
+        schedule="steps",
+        n_rounds=2,
         steps_per_epoch=4,
         held_out=4,
         threshold=0.5,

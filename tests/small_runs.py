@@ -52,6 +52,13 @@ SMALL = {
     },
 }
 SMALL["committee"] = SMALL["labels"] | FAST
+SMALL["selfsupervised"] = {
+    "network.widths": "4,6",
+    "selfsupervised.projector": "8,6",
+    "training.batch_size": "20",
+    "head.kind": "ridge",
+    "head.strengths": "0.1",
+}
 SMALL["report-3"] = SMALL["report-2"]
 
 # settings with which all figures are drawn in seconds

@@ -13,7 +13,6 @@ from fewlabels.architectures import (
     FirstLayer,
     ReportNetwork,
     WhitenedNetwork,
-    exemplar_features,
     exemplar_network,
     report_network,
     whitened_network,
@@ -21,6 +20,7 @@ from fewlabels.architectures import (
 from fewlabels.batch_norm import BatchNormActivation
 from fewlabels.errors import ConfigError
 from fewlabels.graph import Graph
+from fewlabels.trained_features import exemplar_features
 
 FIRST = FirstLayer(torch.linspace(-1, 1, 6 * 12).reshape(6, 3, 2, 2), torch.arange(6.0))
 

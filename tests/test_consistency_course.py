@@ -7,13 +7,23 @@ import numpy as np
 import pytest
 import torch
 
+from fewlabels import progress
 from fewlabels.architectures import ReportNetwork
 from fewlabels.errors import ConfigError
 from fewlabels.images import as_float
 from fewlabels.ways import rounds, starts, usable
 from fewlabels.ways.consistency_config import ConsistencyConfig
-from fewlabels.ways.course import Time
-from small_consistency import accuracy, coloured, course_of, learn, parts_with, unlabelled
+from fewlabels.ways.course import Course, Time
+from small_consistency import (
+    TRAINING,
+    Heard,
+    accuracy,
+    coloured,
+    course_of,
+    learn,
+    parts_with,
+    unlabelled,
+)
 
 
 def test_a_round_learns_from_labels_and_the_chosen_answers():
@@ -85,15 +95,78 @@ def test_a_network_starts_from_surrogates_with_a_last_layer_of_its_own(tmp_path:
     assert accuracy(learned, coloured(seed=7)) > 0.7
 
 
-def test_a_body_is_all_but_the_last_layer():
-    parts = parts_with(start="surrogate", surrogate_classes=10)
+def test_a_network_starts_from_two_views_with_a_last_layer_of_its_own(tmp_path: Path):
+    parts = parts_with(start="selfsupervised", selfsupervised_epochs=2)
+    learned, heard = learn(coloured(), unlabelled(), parts, folder=tmp_path)
+
+    assert {"selfsupervised", "labels", "steps"} == {path.name for path in tmp_path.iterdir()}
+    records = [facts for _, facts in heard.notes if "invariance" in facts]
+    assert [1, 2] == [facts["epoch"] for facts in records]
+    assert not any("accuracy" in name for facts in records for name in facts)
+    assert (3, 8) == learned.graph.layers["linear"].weight.shape
+    assert not [name for name in learned.graph.nodes if name.startswith("projector")]
+    assert accuracy(learned, coloured(seed=7)) > 0.7
+
+
+def test_a_start_from_two_views_is_resumed_bit_for_bit(tmp_path: Path):
+    parts = parts_with(start="selfsupervised", selfsupervised_epochs=2)
+    whole, _ = learn(coloured(), unlabelled(), parts, folder=tmp_path / "whole")
+
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "whole" / "selfsupervised").rename(tmp_path / "cut" / "selfsupervised")
+    again, _ = learn(coloured(), unlabelled(), parts, folder=tmp_path / "cut", resume=True)
+
+    states = [one.graph.state_dict() for one in (whole, again)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+@pytest.mark.parametrize(("budget", "expected"), [(60.0, (0, 15.0)), (None, (7, None))])
+def test_a_start_from_two_views_has_its_part_of_the_time_and_its_own_rates(
+    budget, expected, monkeypatch
+):
+    parts = parts_with(start="selfsupervised", selfsupervised_part=0.25, selfsupervised_epochs=7)
+    course = course_of(parts, budget)
+    course.first = starts.first_layer(coloured(seed=9), parts, seed=0)
+    seen = []
+    monkeypatch.setattr(Course, "train", lambda course, *words, **how: seen.append(words))
+
+    starts.body(course, unlabelled())
+
+    ((name, _, examples, config, seconds, _),) = seen
+    assert ("selfsupervised", 90) == (name, len(examples))
+    assert expected == (config.epochs, seconds)
+    # a last layer learns labels at 0.3, at which this loss may diverge
+    assert (0.3, 0.1) == (TRAINING.head_learning_rate, config.head_learning_rate)
+
+
+@pytest.mark.parametrize("start", ["surrogate", "selfsupervised"])
+def test_one_unlabelled_image_is_too_few_to_start_from(start: str):
+    course = course_of(parts_with(start=start))
+
+    with progress.watching(Heard()) as heard:
+        found = starts.body(course, unlabelled((1, 0, 0)))
+
+    assert {} == found
+    assert "too few unlabelled images to tell apart: the network starts anew" in heard.text
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"start": "surrogate", "surrogate_classes": 10},
+        {"start": "selfsupervised", "selfsupervised_epochs": 1},
+    ],
+)
+def test_a_body_is_all_but_the_last_layer(settings: dict):
+    parts = parts_with(**settings)
     course = course_of(parts)
     course.first = starts.first_layer(coloured(seed=9), parts, seed=0)
     new = course.new_network().state_dict()
 
     course.body = starts.body(course, unlabelled())
 
-    assert not any(key.startswith("layers.linear") for key in course.body)
+    # nor a projector
+    assert {key for key in new if not key.startswith("layers.linear")} == set(course.body)
     assert any((value != new[key]).any() for key, value in course.body.items())
     state = course.new_network().state_dict()
     assert all(torch.equal(state[key], value) for key, value in course.body.items())
@@ -101,8 +174,17 @@ def test_a_body_is_all_but_the_last_layer():
 
 
 def test_other_networks_start_from_new_weights_alone():
-    with pytest.raises(ConfigError, match="start=filters is for the whitened network"):
-        replace(parts_with(start="filters"), network=ReportNetwork())
+    for start in ("filters", "selfsupervised"):
+        with pytest.raises(ConfigError, match=f"start={start} is for the whitened network"):
+            replace(parts_with(start=start), network=ReportNetwork())
+
+
+def test_batches_of_one_image_are_refused_where_they_are_compared():
+    one = replace(TRAINING, batch_size=1)
+
+    with pytest.raises(ConfigError, match=r"training\.batch_size is at least 2 to learn from two"):
+        replace(parts_with(start="selfsupervised"), training=one)
+    assert 1 == replace(parts_with(start="labels"), training=one).training.batch_size
 
 
 # --- time
@@ -144,6 +226,9 @@ def test_without_time_for_unlabelled_images_the_network_of_labels_is_kept(schedu
         ({"threshold": 1.5}, "consistency.threshold is a part, from 0 to 1; got 1.5"),
         ({"unlabelled_weight": float("nan")}, "consistency.unlabelled_weight is a number of 0"),
         ({"surrogate_classes": 1}, "consistency.surrogate_classes is at least 2; got 1"),
+        ({"start": "views"}, "start is one of labels, filters, surrogate, selfsupervised; got"),
+        ({"selfsupervised_part": 0.0}, "selfsupervised_part is a part, over 0 and under 1"),
+        ({"selfsupervised_epochs": 0}, "consistency.selfsupervised_epochs is at least 1; got 0"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(settings: dict, message: str):

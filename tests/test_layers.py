@@ -53,7 +53,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "features excitations",
         "training training_loop training_steps training_config batches processes "
         "optimizers averaging checkpoints tracking",
-        "architectures",
+        "architectures trained_features",
     ),
     ("ways/",),
     (

@@ -12,13 +12,18 @@ import pytest
 import torch
 
 from fewlabels import checkpoints
+from fewlabels.architectures import WhitenedNetwork
 from fewlabels.augment import Augmentation
 from fewlabels.cli import main
 from fewlabels.errors import ConfigError
+from fewlabels.graph import Graph
+from fewlabels.images import Images
 from fewlabels.jobs import evaluate_run
 from fewlabels.processes import agreed, join, largest, mean
 from fewlabels.training import TrainingConfig, train
+from fewlabels.ways import selfsupervised
 from fewlabels.ways.consistency_config import ConsistencyConfig
+from fewlabels.ways.selfsupervised import SelfSupervisedConfig
 from fewlabels.ways.steps import PseudoLabelStep
 from fewlabels.ways.views import Views
 from small_runs import FAST_SETTINGS, SMALL
@@ -196,6 +201,45 @@ def test_moving_means_of_answers_are_those_of_all_processes(tmp_path: Path):
     said = under_torchrun(TAUGHT, str(tmp_path)).splitlines()
 
     assert [f"0 {alone}", f"1 {alone}"] == sorted(said)
+
+
+VIEWED = """
+import sys
+from pathlib import Path
+import torch
+import test_processes as t
+
+graph = t.of_two_views()
+torch.save(graph.state_dict(), Path(sys.argv[1]) / f"{torch.distributed.get_rank()}.pt")
+"""
+
+
+def of_two_views() -> Graph:
+    """Features that were learned by comparing the images of a batch with one another."""
+    pixels = np.random.default_rng(0).integers(0, 256, (14, 3, 12, 12), np.uint8)
+    return selfsupervised.learn(
+        Images(pixels=pixels),
+        SelfSupervisedConfig(projector=(8, 5)),
+        WhitenedNetwork(widths=(4, 6), first_filters=8),
+        CONFIG,
+        Augmentation(flip=0.5, brightness=0.2),
+        seed=5,
+        precision="fp32",
+    )
+
+
+@pytest.mark.slow
+def test_two_processes_compare_the_images_of_the_whole_batch(tmp_path: Path):
+    one = of_two_views().state_dict()
+
+    under_torchrun(VIEWED, str(tmp_path))
+
+    states = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+    for name, value in one.items():
+        assert torch.equal(states[0][name], states[1][name])
+        # both settle their statistics by the same images: n / (n - 1) is then of twice as many
+        room = 2e-2 if name.endswith("running_var") else 1e-4
+        torch.testing.assert_close(states[0][name], value, rtol=room, atol=1e-5)
 
 
 COMMAND = """

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from fewlabels.batch_norm import BatchNormActivation
 from fewlabels.errors import ConfigError
 from fewlabels.graph import Graph, Node, node
-from fewlabels.layers import Add, Concat, GridFeatures, Scale
+from fewlabels.layers import Add, Scale
 
 FIRST_LAYERS = ("centroids", "random")
 MIDDLE = 32  # maps of the whitened first layer are about so wide, whatever the images
@@ -218,7 +218,7 @@ def report_network(
 
 
 def exemplar_network(config: ExemplarNetwork, *, n_classes: int, size: int, seed: int) -> Graph:
-    """A network that tells surrogates of `size` x `size` apart; `exemplar_features` follows.
+    """A network that tells surrogates of `size` x `size` apart; see `trained_features` for after.
 
     Nodes "conv1", "norm1", "pool1", ... and "full", a convolution as large as the maps below it,
     so that it can be laid over larger images. Batch norm, which the paper of 2014 did not have,
@@ -248,29 +248,6 @@ def exemplar_network(config: ExemplarNetwork, *, n_classes: int, size: int, seed
             **_logits("dropout", n_full, n_classes),
         }
         return Graph(nodes, {"image": (3, size, size)}, ("logits",))
-
-
-def exemplar_features(network: Graph, image_size: tuple[int, int]) -> Graph:
-    """The trained layers over whole images: the highest answer in each quarter, of every layer.
-
-    A Graph from "image" to "features", with a node "featuresN" for each layer; it shares the
-    weights, and so freezes them. The images are at least as large as the surrogates.
-
-    Source: Dosovitskiy et al., NIPS 2014, section 4.1 (4-quadrant max pooling of all layers).
-    """
-    nodes = {
-        name: one
-        for name, one in network.nodes.items()
-        if name.startswith(("conv", "norm", "pool", "full"))
-    }
-    layers = [name for name in nodes if name.startswith("norm") or name == "full_norm"]
-    shapes = Graph(nodes, {"image": (3, *image_size)}, (layers[-1],)).shapes
-    for number, name in enumerate(layers, start=1):
-        grid = 2 if min(shapes[name][1:]) > 1 else 1
-        nodes[f"features{number}"] = node(GridFeatures((grid,), "max"), name)
-    parts = [f"features{number}" for number in range(1, len(layers) + 1)]
-    nodes["features"] = node(Concat(), *parts)
-    return Graph(nodes, {"image": (3, *image_size)}, ("features",)).freeze()
 
 
 def _convolution(n_inputs: int, n_filters: int, kernel_size: int = 3) -> nn.Conv2d:

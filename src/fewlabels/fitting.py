@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fewlabels import auto, deciding, fold_heads, origins, promise, splits
-from fewlabels.architectures import ExemplarNetwork
+from fewlabels.architectures import ExemplarNetwork, WhitenedNetwork
 from fewlabels.checkpoints import precision_in
 from fewlabels.devices import resolve
 from fewlabels.errors import ConfigError
@@ -24,7 +24,7 @@ from fewlabels.recipes import Recipe
 from fewlabels.recipes import as_recipe as as_recipe
 from fewlabels.recipes import within as within
 from fewlabels.training import Measure
-from fewlabels.ways import consistency, filters, starts, surrogate
+from fewlabels.ways import consistency, filters, selfsupervised, starts, surrogate
 from fewlabels.ways import labels as labels_way
 
 
@@ -137,7 +137,8 @@ def fit_folds(
             image_set, recipe, plan, pool, how, {**trained, "measure": measure}, checkpoints
         )
     else:
-        folder = None if checkpoints is None else checkpoints / "surrogate"
+        way = "surrogate" if recipe.selfsupervised is None else "selfsupervised"
+        folder = None if checkpoints is None else checkpoints / way
         graph = _learn_features(pool, recipe, how, {**trained, "folder": folder})
         found = fold_heads.fit(graph, image_set, recipe, plan, seed=seed, device=device)
         learned = [(graph, head, {}) for head in found]
@@ -158,6 +159,18 @@ def _learn_features(
     pool: Images, recipe: Recipe, how: Mapping[str, Any], trained: Mapping[str, Any]
 ) -> Graph:
     """The frozen graph from images to features, learned without labels."""
+    if recipe.selfsupervised is not None:
+        assert recipe.training is not None and recipe.augmentation is not None
+        assert isinstance(recipe.network, WhitenedNetwork)
+        return selfsupervised.learn(
+            pool,
+            recipe.selfsupervised,
+            recipe.network,
+            recipe.training,
+            recipe.augmentation,
+            **how,
+            **trained,
+        )
     if recipe.surrogate is None:
         assert recipe.filters is not None
         return filters.learn(pool, recipe.filters, **how)

@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -104,6 +104,33 @@ def shared_mean(values: torch.Tensor) -> torch.Tensor:
         torch.distributed.all_reduce(values)
         values /= torch.distributed.get_world_size()
     return values
+
+
+def summed(values: torch.Tensor) -> torch.Tensor:
+    """The sum of a tensor over the processes that were joined; itself where there is one.
+
+    Gradients go through it: what each process's loss asks of the sum is added up, too.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        total: torch.Tensor = _Summed.apply(values)
+        return total
+    return values
+
+
+class _Summed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: torch.Tensor) -> torch.Tensor:
+        return _added_up(values)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        return _added_up(gradient)
+
+
+def _added_up(values: torch.Tensor) -> torch.Tensor:
+    total = values.clone(memory_format=torch.contiguous_format)
+    torch.distributed.all_reduce(total)
+    return total
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ from fewlabels.training_config import TrainingConfig
 from fewlabels.ways.consistency_config import ConsistencyConfig, ConsistencyParts
 from fewlabels.ways.filters import FiltersConfig
 from fewlabels.ways.labels import LabelsConfig
+from fewlabels.ways.selfsupervised import SelfSupervisedConfig, check_batch
 from fewlabels.ways.surrogate import SurrogateWayConfig
 
 
@@ -23,6 +24,7 @@ class Recipe:
 
     filters : k-means filters; alone they are the network, and `network.first` may start from them
     surrogates, surrogate : the classes made from unlabelled images, and learning to tell them apart
+    selfsupervised : learning that two views of an unlabelled image agree
     labels : learning from the labelled images; the network then ends in the classes themselves
     consistency, steps, weak : learning from unlabelled images too, after `labels`; the training in
         steps, and how the teacher's views are changed
@@ -35,6 +37,7 @@ class Recipe:
     filters: FiltersConfig | None = None
     surrogates: SurrogateConfig | None = None
     surrogate: SurrogateWayConfig | None = None
+    selfsupervised: SelfSupervisedConfig | None = None
     labels: LabelsConfig | None = None
     consistency: ConsistencyConfig | None = None
     network: WhitenedNetwork | ReportNetwork | ExemplarNetwork | None = None
@@ -45,16 +48,21 @@ class Recipe:
     head: HeadConfig | None = field(default_factory=HeadConfig)
 
     def __post_init__(self) -> None:
-        ways = [self.filters, self.surrogate, self.labels]
-        if all(way is None for way in ways):
+        by_gradients = {
+            "surrogates": self.surrogate,
+            "two views": self.selfsupervised,
+            "labels": self.labels,
+        }
+        present = [what for what, way in by_gradients.items() if way is not None]
+        if not present and self.filters is None:
             raise ConfigError(f"recipe {self.name} has no way to learn: give it filters or labels")
-        if self.surrogate is not None and self.labels is not None:
-            raise ConfigError(f"recipe {self.name} learns from surrogates or from labels, not both")
-        by_gradients = self.surrogate is not None or self.labels is not None
+        if len(present) > 1:
+            first, second, *_ = present
+            raise ConfigError(f"recipe {self.name} learns from {first} or from {second}, not both")
         needed = {
-            "network": by_gradients,
-            "training": by_gradients,
-            "augmentation": self.labels is not None,
+            "network": bool(present),
+            "training": bool(present),
+            "augmentation": self.labels is not None or self.selfsupervised is not None,
             "surrogates": self.surrogate is not None,
             "head": self.labels is None or self.is_committee,
             "steps": self.consistency is not None,
@@ -69,6 +77,8 @@ class Recipe:
         kinds: tuple[type, ...] = (WhitenedNetwork, ReportNetwork)
         if self.surrogate is not None:
             kinds = (ExemplarNetwork,)
+        elif self.selfsupervised is not None:
+            kinds = (WhitenedNetwork,)
         if self.network is not None and not isinstance(self.network, kinds):
             names = " or ".join(kind.__name__ for kind in kinds)
             raise ConfigError(
@@ -76,6 +86,8 @@ class Recipe:
             )
         if isinstance(self.network, ReportNetwork) and self.filters is None:
             raise ConfigError(f"recipe {self.name} needs the part 'filters' for its first layer")
+        if self.selfsupervised is not None and self.training is not None:
+            check_batch(self.training)
 
     def check(self) -> None:
         """Whether settings of two parts go together; to ask when all of them are given.

@@ -132,7 +132,7 @@ def _protocol_notes(scores: Mapping[str, Any], recipe: Mapping[str, Any]) -> lis
         "test images were only answered."
     )
     learned = f"The filters {without_labels}"
-    if "surrogate" in recipe:
+    if "surrogate" in recipe or "selfsupervised" in recipe:
         learned = f"The network {without_labels}"
     elif "consistency" in recipe:
         learned = (

@@ -14,6 +14,7 @@ from fewlabels.training_config import TrainingConfig
 from fewlabels.ways.consistency_config import ConsistencyConfig
 from fewlabels.ways.filters import FiltersConfig, LayerConfig
 from fewlabels.ways.labels import LabelsConfig
+from fewlabels.ways.selfsupervised import RATE, VIEWS, SelfSupervisedConfig
 from fewlabels.ways.surrogate import SurrogateWayConfig
 
 LEAST_STEPS = 300  # half of those that 4,000 labels take: 100 labels would take 40
@@ -126,10 +127,28 @@ def surrogate() -> Recipe:
     )
 
 
+def selfsupervised() -> Recipe:
+    """VICReg: two views of an unlabelled image agree; and a head on what was learned."""
+    return Recipe(
+        name="selfsupervised",
+        selfsupervised=SelfSupervisedConfig(),
+        network=labels().network,
+        training=TrainingConfig(
+            batch_size=256,
+            epochs=30,
+            learning_rate=RATE,
+            head_learning_rate=RATE,
+            bias_learning_rate=RATE,
+        ),
+        augmentation=VIEWS,
+    )
+
+
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "labels": labels,
     "consistency": consistency,
     "report-2": report_2,
     "report-3": report_3,
     "surrogate": surrogate,
+    "selfsupervised": selfsupervised,
 }

@@ -8,10 +8,11 @@ from fewlabels.errors import ConfigError
 from fewlabels.training_config import TrainingConfig
 from fewlabels.ways.filters import FiltersConfig
 from fewlabels.ways.labels import LabelsConfig
+from fewlabels.ways.selfsupervised import check_batch
 
 CHOICES = {
     "schedule": ("steps", "rounds"),
-    "start": ("labels", "filters", "surrogate"),
+    "start": ("labels", "filters", "surrogate", "selfsupervised"),
     "thresholds": ("adaptive", "fixed"),
     "alignment": ("auto", "on", "off"),
 }
@@ -24,13 +25,15 @@ class ConsistencyConfig:
     schedule : "steps", a weak and a strong view of each image in every step, or "rounds", a new
         network on labels and on the confident answers of the one before
     start : what the network starts from: new weights, "labels"; with centroids of k-means as its
-        first layer, "filters"; with convolutions that told surrogate classes apart, "surrogate"
+        first layer, "filters"; with convolutions that told surrogate classes apart, "surrogate";
+        with ones that learned that two views of an unlabelled image agree, "selfsupervised"
     labels_part : of a budget of time, what the network of labels alone has; it is the start and
         the baseline
     held_out : labelled images of each class that are not learned from, and watch that the result
         is no worse than the baseline; at most the part `most_held_out` of the class
-    thresholds : of the probability from which on an answer is learned from: "adaptive", moving
-        with the network and lower for classes that it is less sure of, or "fixed"
+    thresholds : of the probability from which on an answer is learned from: "adaptive", in steps
+        moving with the network and lower for classes that it is less sure of, in rounds the
+        least; or "fixed"
     threshold : the fixed one, and where the adaptive ones start
     least_threshold : no adaptive one goes below, so that a class which the unlabelled images lack
         is not found in them
@@ -47,13 +50,14 @@ class ConsistencyConfig:
     steps_per_epoch : after so many steps of the second phase it is measured
     surrogate_classes : unlabelled images that the start "surrogate" tells apart, at most
     surrogate_part, surrogate_epochs : its part of a budget of time, or its epochs
+    selfsupervised_part, selfsupervised_epochs : of the start "selfsupervised", likewise
     n_rounds : networks that learn from the answers of the one before, after the baseline
     round_share : of the unlabelled images, the part that the last round learns from at most
     """
 
-    schedule: str = "steps"
+    schedule: str = "rounds"
     start: str = "labels"
-    labels_part: float = 0.15
+    labels_part: float = 0.25
     held_out: int = 20
     most_held_out: float = 0.1
     thresholds: str = "adaptive"
@@ -70,8 +74,10 @@ class ConsistencyConfig:
     surrogate_classes: int = 2000
     surrogate_part: float = 0.15
     surrogate_epochs: int = 10
-    n_rounds: int = 2
-    round_share: float = 0.6
+    selfsupervised_part: float = 0.4
+    selfsupervised_epochs: int = 30
+    n_rounds: int = 1
+    round_share: float = 0.9
 
     def __post_init__(self) -> None:
         for name, known in CHOICES.items():
@@ -79,13 +85,19 @@ class ConsistencyConfig:
                 raise ConfigError(
                     f"consistency.{name} is one of {', '.join(known)}; got {getattr(self, name)!r}"
                 )
-        for name in ("labels_part", "round_share", "surrogate_part"):
+        for name in ("labels_part", "round_share", "surrogate_part", "selfsupervised_part"):
             self._check(name, 0 < getattr(self, name) < 1, "a part, over 0 and under 1")
         for name in ("threshold", "least_threshold", "least_weight", "balance_tolerance"):
             self._check(name, 0 <= getattr(self, name) <= 1, "a part, from 0 to 1")
         for name in ("momentum", "unlabelled_smoothing", "most_held_out"):
             self._check(name, 0 <= getattr(self, name) < 1, "a part, in [0, 1)")
-        for name in ("unlabelled_ratio", "steps_per_epoch", "n_rounds", "surrogate_epochs"):
+        for name in (
+            "unlabelled_ratio",
+            "steps_per_epoch",
+            "n_rounds",
+            "surrogate_epochs",
+            "selfsupervised_epochs",
+        ):
             self._check(name, getattr(self, name) >= 1, "at least 1")
         self._check("surrogate_classes", self.surrogate_classes >= 2, "at least 2")
         for name in ("held_out", "unlabelled_weight"):
@@ -122,3 +134,5 @@ class ConsistencyParts:
                 f"consistency.start={start} is for the whitened network, which this recipe does "
                 "not have: leave it at labels"
             )
+        if start == "selfsupervised":
+            check_batch(self.training)

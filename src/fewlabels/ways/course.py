@@ -25,8 +25,10 @@ from fewlabels.training import Step as Step
 from fewlabels.ways import labels as labels_way
 from fewlabels.ways.answering import answered
 from fewlabels.ways.consistency_config import ConsistencyParts
+from fewlabels.ways.selfsupervised import PROJECTOR
 
-LAST_LAYER = "layers.linear."  # its parameters; all below is shared by networks of other classes
+# parameters above the body, which networks of other classes or of embeddings share
+ABOVE = ("layers.linear.", f"layers.{PROJECTOR}")
 
 MOMENT = 1.0  # seconds; with less left no training begins
 
@@ -184,8 +186,6 @@ class Course:
 
 
 def body_of(graph: Graph) -> dict[str, Tensor]:
-    """The weights and statistics below the last layer."""
+    """The weights and statistics below the last layer, or below the projector."""
     state: dict[str, Tensor] = graph.state_dict()
-    return {
-        key: torch.clone(value) for key, value in state.items() if not key.startswith(LAST_LAYER)
-    }
+    return {key: torch.clone(value) for key, value in state.items() if not key.startswith(ABOVE)}

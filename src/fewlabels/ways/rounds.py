@@ -77,19 +77,16 @@ def train(
 
 
 def _sure(course: Course, answers_ML: Tensor, weights_M: Tensor) -> tuple[Tensor, Tensor]:
-    """The class of each answer, and how sure it is, 0 where that is under its class's threshold."""
+    """The class of each answer, and how sure it is, 0 where that is too little to learn from.
+
+    The threshold is low, as an unsure answer pulls little; `balanced_choice` sees to the classes.
+    """
     config = course.parts.consistency
-    highest_M = answers_ML.amax(1)
-    if config.thresholds == "fixed":
-        thresholds_L = torch.full((course.n_classes,), config.threshold)
-    else:
-        thresholds_L = pseudo_labels.class_thresholds(
-            pseudo_labels.weighted_mean(highest_M, weights_M),
-            pseudo_labels.weighted_mean(answers_ML, weights_M),
-            config.least_threshold,
-        )
+    fixed = config.thresholds == "fixed"
+    threshold = config.threshold if fixed else config.least_threshold
+    thresholds_L = torch.full((course.n_classes,), threshold)
     classes_M, confident_M = pseudo_labels.confident(answers_ML, thresholds_L)
-    return classes_M, highest_M * weights_M * confident_M
+    return classes_M, answers_ML.amax(1) * weights_M * confident_M
 
 
 def mixed(

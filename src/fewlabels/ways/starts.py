@@ -1,4 +1,4 @@
-"""What a network starts from beside new weights: filters of k-means, or surrogate classes.
+"""What a network starts from: filters of k-means, or a body that was taught without labels.
 
 Shapes: P patches, F filters, k their side.
 """
@@ -9,15 +9,17 @@ from torch import Tensor
 
 from fewlabels import patches
 from fewlabels.architectures import FirstLayer, WhitenedNetwork, whitened_network
+from fewlabels.graph import Graph
 from fewlabels.images import Images, as_float
 from fewlabels.progress import say
 from fewlabels.surrogates import SurrogateConfig, surrogate_set
 from fewlabels.training import cross_entropy
-from fewlabels.ways import filters
+from fewlabels.ways import filters, selfsupervised
 from fewlabels.ways import labels as labels_way
 from fewlabels.ways.consistency_config import ConsistencyParts
 from fewlabels.ways.course import Course, body_of
 from fewlabels.ways.filters import FiltersConfig, LayerConfig
+from fewlabels.ways.selfsupervised import VIEWS, SelfSupervisedConfig, TwoViews
 
 ITERATIONS = 15  # of k-means
 N_EACH = 10  # surrogates of a class in an epoch
@@ -78,18 +80,43 @@ def standardised(first: FirstLayer, images: Images, seed: int) -> FirstLayer:
 def body(course: Course, unlabelled: Images) -> dict[str, Tensor]:
     """Weights that every network of a course starts from; {} where they are new.
 
-    Where the start is "surrogate", the network has told whole unlabelled images apart, each in
-    many transformed copies; a linear layer for its own classes comes in place of the last one.
+    A linear layer for the course's own classes comes in place of what was above them.
     """
-    parts = course.parts
-    if parts.consistency.start != "surrogate":
+    start = course.parts.consistency.start
+    if start not in ("surrogate", "selfsupervised"):
         return {}
+    if len(unlabelled) < 2:
+        say("there are too few unlabelled images to tell apart: the network starts anew")
+        return {}
+    if start == "surrogate":
+        return body_of(_of_surrogates(course, unlabelled))
+    return body_of(_of_two_views(course, unlabelled))
+
+
+def _of_two_views(course: Course, unlabelled: Images) -> Graph:
+    """A network that has learned that two views of an unlabelled image agree."""
+    parts, config = course.parts, SelfSupervisedConfig()
+    graph = selfsupervised.projected(course.new_network(), config.projector, course.seed)
+    course.train(
+        "selfsupervised",
+        graph,
+        TwoViews(pixels=unlabelled.pixels, augmentation=VIEWS, seed=course.seed),
+        course.epochs(
+            selfsupervised.at_its_rates(parts.training), parts.consistency.selfsupervised_epochs
+        ),
+        course.time.part(parts.consistency.selfsupervised_part),
+        selfsupervised.step(config),
+        measured=False,
+    )
+    return graph
+
+
+def _of_surrogates(course: Course, unlabelled: Images) -> Graph:
+    """A network that has told whole unlabelled images apart, each in many transformed copies."""
+    parts = course.parts
     assert isinstance(parts.network, WhitenedNetwork) and course.first is not None
     side = min(course.image_size)
     n_classes = min(parts.consistency.surrogate_classes, len(unlabelled))
-    if n_classes < 2:
-        say("there are too few unlabelled images to tell apart: the network starts anew")
-        return {}
     config = SurrogateConfig(n_classes=n_classes, n_each=N_EACH, size=side, patch_size=side)
     _, stride = parts.network.first_layer(course.image_size)
     graph = whitened_network(
@@ -109,4 +136,4 @@ def body(course: Course, unlabelled: Images) -> dict[str, Tensor]:
         cross_entropy(parts.training.label_smoothing, "accuracy_surrogate"),
         measured=False,
     )
-    return body_of(graph)
+    return graph

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from fewlabels import origins
-from fewlabels.architectures import ExemplarNetwork, exemplar_features, exemplar_network
+from fewlabels.architectures import ExemplarNetwork, exemplar_network
 from fewlabels.errors import ConfigError, DataError
 from fewlabels.graph import Graph
 from fewlabels.images import Images
@@ -19,6 +19,7 @@ from fewlabels.joined import Joined
 from fewlabels.merging import merged
 from fewlabels.progress import say, stage
 from fewlabels.surrogates import SurrogateConfig, SurrogateSet, surrogate_set
+from fewlabels.trained_features import exemplar_features
 from fewlabels.training import TrainingConfig, cross_entropy, train
 
 BATCH = 256  # patches that go through the network together
@@ -65,7 +66,7 @@ def learn(
     Returns
     -------
     frozen Graph from "image" (3, height, width) to "features", see
-    `architectures.exemplar_features`
+    `trained_features.exemplar_features`
 
     Raises
     ------
