@@ -29,6 +29,7 @@ SMALL = {
         "steps.batch_size": "8",
         "steps.epochs": "2",
         "steps.checkpoint_minutes": "1e-9",
+        "consistency.schedule": "steps",
         "consistency.steps_per_epoch": "3",
         "consistency.least_weight": "0",
     },

@@ -3,13 +3,15 @@
 They err on different images, so that both together are right more often than either. Each gives
 calibrated probabilities, and the committee's are their product, brought to add up to 1:
 
-    answers = logits / t1 + head's answers / t2
+    answers = logits / t1 + head's answers / (2 t2)
 
-with the temperatures t1 and t2 of the two. It is one graph and one head, as every other model.
+with the temperatures t1 and t2 of the two. The head's count half, as what both know would count
+twice; docs/accuracy.md tells what other weights gave. It is one graph and one head, as every other model.
 
 Shapes: N images, D features, L classes.
-Source: Hinton, Training products of experts, Neural Computation 14, 2002; committees of k-means
-networks, Miclut 2014.
+Source: Hinton, Training products of experts, Neural Computation 14, 2002; with weights, Heskes,
+Selecting weighting factors in logarithmic opinion pools, NIPS 1997; committees of k-means networks,
+Miclut 2014.
 """
 
 from dataclasses import replace
@@ -23,6 +25,7 @@ from fewlabels.graph import Graph, node
 from fewlabels.heads import Head
 from fewlabels.layers import Concat
 
+WEIGHT = 0.5  # of the head on features, where the network has 1
 OUTPUT = "committee"  # the node of what both members tell: logits (L,), then features (D,)
 
 
@@ -50,7 +53,8 @@ def joined_head(network: Head, other: Head) -> Head:
     -------
     Head of the kind of `other`, of temperature 1 and without `none_below`: see `calibrated`
     """
-    first, second, t1, t2 = network.tensors, other.tensors, network.temperature, other.temperature
+    first, second = network.tensors, other.tensors
+    t1, t2 = network.temperature, other.temperature / WEIGHT
     told = {"bias": first["bias"] / t1 + second["bias"] / t2}
     if other.kind == "kernel":
         told |= {"duals": second["duals"] / t2, "direct": first["weights"] / t1}
