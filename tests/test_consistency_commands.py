@@ -97,6 +97,22 @@ def test_a_run_killed_in_either_phase_is_resumed_bit_for_bit(
     assert f"going on from step {step}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("where", ["labels", "round-1", "round-2"])
+def test_rounds_killed_are_resumed_bit_for_bit(where: str, tiny_folder: Path, tmp_path: Path):
+    rounds = {"schedule": "rounds", "n_rounds": "2", "least_threshold": "0"}
+    settings = [
+        w for name, value in rounds.items() for w in ("--set", f"consistency.{name}={value}")
+    ]
+    words = ["fit", str(tiny_folder), *WORDS, *EPOCHS, *settings, "--out"]
+    assert 0 == main([*words, str(tmp_path / "whole")])
+
+    killed(3, f"fold-0/{where}", [*words, str(tmp_path / "cut")])
+    assert 0 == main([*words, str(tmp_path / "cut"), "--resume"])
+
+    first, second = (graph_files.load(tmp_path / run).state_dict() for run in ("whole", "cut"))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
 def test_rounds_are_scored_fold_by_fold_under_a_budget(tiny_folder: Path, tmp_path: Path, capsys):
     words = ["score", str(tiny_folder), *WORDS, "--set", "consistency.schedule=rounds"]
     words += ["--labels", "20", "--folds", "0-1", "--budget", "3s", "--json"]
