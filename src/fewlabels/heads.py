@@ -204,16 +204,16 @@ def fit_temperature(answers_NL: Tensor, labels_N: Tensor) -> float:
     """The temperature that gives the labels the highest likelihood, on a grid of factors of 1.05.
 
     Where all N answers are right, the surer the likelier, without an end: there the labels count
-    as certain to (N + 1) / (N + 2) only.
+    as certain to (N + 1/2) / (N + 1) only.
 
-    Source: Guo et al., ICML 2017, section 4.2; N + 1 of N + 2, Platt, Probabilistic outputs for
-    support vector machines, 1999, section 2.2.
+    Source: Guo et al., ICML 2017, section 4.2; the idea, Platt, Probabilistic outputs for support
+    vector machines, 1999, section 2.2; 1/2, the prior of Jeffreys, as Platt's 1 was too cautious.
     """
     spread = answers_NL[answers_NL.isfinite()].std().clamp(min=1e-6)
     candidates = spread * 1.05 ** torch.arange(-100.0, 61.0)
     n_classes, all_right = answers_NL.shape[1], bool((answers_NL.argmax(1) == labels_N).all())
     # smoothing gives a share of it back to the label
-    unsure = n_classes / (n_classes - 1) / (len(labels_N) + 2) if all_right else 0.0
+    unsure = n_classes / (n_classes - 1) / (2 * len(labels_N) + 2) if all_right else 0.0
     losses = torch.stack(
         [F.cross_entropy(answers_NL / t, labels_N, label_smoothing=unsure) for t in candidates]
     )
