@@ -21,7 +21,8 @@ from small_runs import SMALL
 
 pytest_plugins = ("run_fixtures",)
 
-PULLS = dict.fromkeys(("surrogate", "selfsupervised"), "highest answer of the linear head")
+FEATURE_WAYS = ("surrogate", "selfsupervised", "committee")  # their head reads features
+PULLS = dict.fromkeys(FEATURE_WAYS, "highest answer of the linear head")
 RUN_FILES = {"config.toml", "graph.json", "weights.safetensors", "head.safetensors"}
 
 
