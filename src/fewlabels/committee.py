@@ -6,7 +6,8 @@ calibrated probabilities, and the committee's are their product, brought to add 
     answers = logits / t1 + head's answers / (2 t2)
 
 with the temperatures t1 and t2 of the two. The head's count half, as what both know would count
-twice; docs/accuracy.md tells what other weights gave. It is one graph and one head, as every other model.
+twice; docs/accuracy.md tells what other weights gave. It is one graph and one head, as every other
+model.
 
 Shapes: N images, D features, L classes.
 Source: Hinton, Training products of experts, Neural Computation 14, 2002; with weights, Heskes,
