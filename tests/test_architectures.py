@@ -225,11 +225,12 @@ def test_features_of_images_as_small_as_surrogates_hold_the_full_layer_once():
     torch.testing.assert_close(found[:, -128:], full)
 
 
-def test_feature_graphs_share_the_trained_weights():
+def test_feature_graphs_share_the_trained_weights_and_are_frozen():
     network = exemplar()
     graph = exemplar_features(network, (20, 20))
 
     assert graph.layers["conv1"] is network.layers["conv1"]
+    assert set(graph.frozen) == set(graph.nodes)
     assert "logits" not in graph.nodes
 
 

@@ -51,14 +51,6 @@ def test_features_are_learned_and_frozen():
     assert not torch.equal(graph.layers["conv1"].weight, untrained.layers["conv1"].weight)
 
 
-def test_features_have_the_statistics_of_images_as_they_are():
-    graph = learn()
-
-    pictures = as_float(IMAGES.pixels)
-    answers = graph(pictures, wanted=("conv1",))["conv1"]
-    torch.testing.assert_close(answers.mean((0, 2, 3)), graph.layers["norm1"].running_mean)
-
-
 def test_a_longer_training_tells_surrogates_apart_better():
     config = replace(SURROGATES, max_rotation_deg=5.0, hsv_power=1.0, axis_factor=1.1)
     network = exemplar_network(ExemplarNetwork(), n_classes=12, size=8, seed=0)
@@ -86,9 +78,9 @@ def test_half_of_the_training_is_before_merging_and_half_after(monkeypatch, tmp_
 def test_half_of_the_budget_is_before_merging(monkeypatch):
     seen = trainings(monkeypatch)
 
-    learn(training=replace(TRAINING, epochs=0), merged_classes=5, budget_seconds=2.0)
+    learn(training=replace(TRAINING, epochs=0), merged_classes=5, budget_seconds=0.6)
 
-    assert [1.0, 1.0] == [seconds for *_, seconds, _ in seen]
+    assert [0.3, 0.3] == [seconds for *_, seconds, _ in seen]
 
 
 def test_after_merging_the_layers_go_on_from_where_they_were():

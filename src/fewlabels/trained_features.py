@@ -1,7 +1,7 @@
 """Trained layers over whole images, without what was above them: images -> features for a head.
 
 Every graph reads "image" (3, height, width) and ends in "features", with a node "featuresN" for
-each layer; it shares the weights of the trained one.
+each layer; it shares the weights of the trained one, and so freezes them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -47,4 +47,4 @@ def _in_quarters(
         grid = 2 if min(shapes[name][1:]) > 1 else 1
         parts[f"features{number}"] = node(GridFeatures((grid,), "max"), name)
     whole = {**nodes, **parts, "features": node(Concat(), *parts)}
-    return Graph(whole, inputs, ("features",))
+    return Graph(whole, inputs, ("features",)).freeze()

@@ -211,4 +211,4 @@ def learn(
         },
         unchanged=unlabeled.pixels,
     )
-    return whitened_features(graph, unlabeled.size).freeze()
+    return whitened_features(graph, unlabeled.size)

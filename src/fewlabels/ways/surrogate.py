@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fewlabels import batch_statistics, origins
+from fewlabels import origins
 from fewlabels.architectures import ExemplarNetwork, exemplar_network
 from fewlabels.errors import ConfigError, DataError
 from fewlabels.graph import Graph
@@ -87,7 +87,7 @@ def learn(
     if not config.merged_classes:
         how |= {"made_from": _made_from(examples)}
         train(trained, examples, training, budget_seconds=budget_seconds, folder=folder, **how)  # type: ignore[arg-type]
-        return _features(trained, unlabeled)
+        return exemplar_features(trained, unlabeled.size)
     if config.merged_classes > surrogates.n_classes:
         raise ConfigError(
             f"surrogate.merged_classes is at most surrogates.n_classes, {surrogates.n_classes}; "
@@ -103,14 +103,7 @@ def learn(
             examples = examples.with_labels(merged(features_KD, config.merged_classes))
             say(f"{surrogates.n_classes:,} surrogate classes were merged to {examples.n_labels:,}")
             trained = _going_on(trained, _network(network, examples, seed))
-    return _features(trained, unlabeled)
-
-
-def _features(trained: Graph, unlabeled: Images) -> Graph:
-    """The trained layers over whole images, with the statistics of those, not of surrogates."""
-    graph = exemplar_features(trained, unlabeled.size)
-    batch_statistics.settle(graph, unlabeled.pixels)
-    return graph.freeze()
+    return exemplar_features(trained, unlabeled.size)
 
 
 def _made_from(examples: SurrogateSet) -> dict[str, str]:
