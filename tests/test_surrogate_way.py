@@ -78,9 +78,9 @@ def test_half_of_the_training_is_before_merging_and_half_after(monkeypatch, tmp_
 def test_half_of_the_budget_is_before_merging(monkeypatch):
     seen = trainings(monkeypatch)
 
-    learn(training=replace(TRAINING, epochs=0), merged_classes=5, budget_seconds=0.6)
+    learn(training=replace(TRAINING, epochs=0), merged_classes=5, budget_seconds=2.0)
 
-    assert [0.3, 0.3] == [seconds for *_, seconds, _ in seen]
+    assert [1.0, 1.0] == [seconds for *_, seconds, _ in seen]
 
 
 def test_after_merging_the_layers_go_on_from_where_they_were():
