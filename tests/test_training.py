@@ -368,9 +368,9 @@ def test_a_trained_network_is_trained_again_and_saved(tmp_path: Path):
 
 
 def test_a_budget_in_real_seconds_is_kept():
-    _, result = trained(settings(), budget_seconds=0.5)
+    _, result = trained(settings(), budget_seconds=2.0)
 
-    assert result.seconds >= 0.5  # no less; how much more, the machine decides
+    assert result.seconds >= 2.0  # no less; how much more, the machine decides
     assert result.history[-1]["step"] == result.steps > 1
 
 

@@ -186,7 +186,7 @@ def test_score_trains_each_fold(tiny_folder: Path, tmp_path: Path, capsys):
 def test_fit_takes_a_budget_from_python(tiny_set: ImageSet, tmp_path: Path):
     settings = SMALL["labels"]
     model = fitting.fit(
-        tiny_set, "labels", settings=settings, budget_seconds=0.5, checkpoints=str(tmp_path)
+        tiny_set, "labels", settings=settings, budget_seconds=2.0, checkpoints=str(tmp_path)
     )
 
     assert 0 == model.recipe.training.epochs
