@@ -21,7 +21,7 @@ from fewlabels import (
     suggesting,
 )
 from fewlabels.cli import main
-from fewlabels.errors import ConfigError
+from fewlabels.errors import ConfigError, DataError
 from fewlabels.heads import Head, HeadConfig
 from fewlabels.images import ImageSet
 from fewlabels.model import Model
@@ -267,3 +267,11 @@ def test_a_committee_is_the_network_of_labels_and_the_head_of_kmeans_1():
     assert (other.filters, other.head) == (both.filters, both.head)
     with pytest.raises(ConfigError, match="recipe committee needs the part 'head'"):
         replace(both, head=None)
+
+
+def test_what_its_filters_lack_is_known_before_its_networks_learn(tiny_set, monkeypatch):
+    monkeypatch.setattr(labels_way, "learn", lambda *all_, **how: pytest.fail("too early"))
+    settings = SETTINGS | {"filters.n_filters": "100000"}
+
+    with pytest.raises(DataError, match="100,000 filters need as many patches"):
+        fitting.fit(tiny_set, "committee", settings=settings)

@@ -59,7 +59,7 @@ def test_rounds_end_where_no_answer_is_sure():
     learned, heard = learn(coloured(), unlabelled(), parts)
 
     assert "round 1: no answer to an unlabelled image is sure enough" in heard.text
-    assert 0 == learned.facts["gain_held_out"]
+    assert 0 == learned.facts["gain_held_out"] == learned.facts["n_unlabeled_used"]
 
 
 # --- starts
@@ -228,6 +228,10 @@ def test_without_time_for_unlabelled_images_the_network_of_labels_is_kept(schedu
         ({"surrogate_classes": 1}, "consistency.surrogate_classes is at least 2; got 1"),
         ({"start": "views"}, "start is one of labels, filters, surrogate, selfsupervised; got"),
         ({"selfsupervised_part": 0.0}, "selfsupervised_part is a part, over 0 and under 1"),
+        (
+            {"start": "selfsupervised", "labels_part": 0.6},
+            "labels_part 0.6 and consistency.selfsupervised_part 0.4 leave no time for",
+        ),
         ({"selfsupervised_epochs": 0}, "consistency.selfsupervised_epochs is at least 1; got 0"),
     ],
 )

@@ -200,6 +200,15 @@ def test_measuring_takes_a_twentieth_of_a_budget(seconds):
     assert 100.0 == result.seconds
 
 
+def test_in_a_long_time_not_every_short_epoch_is_a_record(seconds):
+    """Each is in every checkpoint, and a file of measurements of every step helps nobody."""
+    _, result = trained(settings(), examples=Slow(seconds), budget_seconds=4000.0)
+
+    assert result.steps >= 3900  # of a second each
+    assert 300 <= len(result.history) <= 401
+    assert result.steps == result.history[-1]["step"]
+
+
 def test_a_budget_too_short_for_one_step_is_named(seconds):
     with pytest.raises(ConfigError, match=r"budget of 0.5 s is too short for one step: .*--budget"):
         trained(settings(), examples=Slow(seconds), budget_seconds=0.5)

@@ -43,6 +43,8 @@ def test_the_error_is_the_deviation_of_the_paired_differences():
         ((70, 4, 10, 16), False),
         ((70, 0, 0, 30), False),
         ((0, 3, 0, 0), True),  # every one lost
+        ((9, 1, 0, 0), False),  # a single image tells nothing, however few there are
+        ((8, 2, 0, 0), True),
     ],
 )
 def test_worse_means_by_more_than_one_standard_error(counts, worse):

@@ -4,14 +4,14 @@ Shapes: F folds, N images that all folds answer.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fewlabels import recipes, splits
+from fewlabels import checkpoints, processes, recipes, splits
 from fewlabels.architectures import WhitenedNetwork
 from fewlabels.errors import ConfigError, DataError
 from fewlabels.fitting import fit_folds
@@ -131,7 +131,8 @@ def measured(
         say("--baseline: the labelled images alone were learned from, so nothing is to be gained")
         before_FN = after_FN
     else:
-        seconds = max(LEAST, outcome.seconds) if seconds is None else seconds
+        if seconds is None:
+            seconds = _as_long_as(outcome, plan, device, how)
         try:
             models = learn(image_set, recipe, plan, seconds, device=device, **how)
         except (ConfigError, DataError) as error:  # what the recipe learned is not lost by it
@@ -145,6 +146,20 @@ def measured(
         ),
         mean=mean_gain(before_FN, after_FN, measured_on),
     )
+
+
+def _as_long_as(outcome: Outcome, plan: splits.Plan, device: str, how: Mapping[str, Any]) -> float:
+    """Seconds that the recipe took for a fold, the same for all processes.
+
+    A baseline that is resumed has what it was given when it began.
+    """
+    if how["resume"] and how["checkpoints"] is not None:
+        begun = checkpoints.load(how["checkpoints"] / FOLDER / f"fold-{plan.numbers[0]}")
+        if begun is not None and begun.made_by["budget_seconds"] is not None:
+            return float(begun.made_by["budget_seconds"])
+    each = outcome.seconds / len(plan.folds)
+    (agreed,) = processes.agreed_means([each], device, how["precision"])
+    return max(LEAST, agreed)
 
 
 def recipe_of(recipe: Recipe) -> Recipe:

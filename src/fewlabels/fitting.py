@@ -13,6 +13,7 @@ from fewlabels import auto, deciding, fold_heads, origins, promise, splits
 from fewlabels.architectures import ExemplarNetwork, WhitenedNetwork
 from fewlabels.checkpoints import precision_in
 from fewlabels.devices import resolve
+from fewlabels.enough import check_enough
 from fewlabels.errors import ConfigError
 from fewlabels.graph import Graph
 from fewlabels.heads import Head
@@ -200,6 +201,8 @@ def _learn_from_labels(
     assert recipe.labels is not None and recipe.training is not None
     assert recipe.augmentation is not None and recipe.network is not None
     assert not isinstance(recipe.network, ExemplarNetwork)
+    if recipe.is_committee:  # its filters come last, and what they lack must be known first
+        check_enough(image_set, recipe, plan, pool)
     if recipe.consistency is None:
         start = labels_way.first_layer(pool, recipe.network, recipe.filters, **how)
     else:

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from sklearn.model_selection import StratifiedKFold
 from torch import Tensor
 
+from fewlabels import whole_files
 from fewlabels.errors import CheckpointError, DataError
 from fewlabels.head_kinds import KINDS as KINDS
 from fewlabels.head_kinds import HeadConfig as HeadConfig
@@ -248,12 +249,9 @@ def save(head: Head, folder: Path) -> None:
     }
     tensors = {name: tensor.contiguous() for name, tensor in head.tensors.items()}
     content = safetensors.torch.save(tensors, {"head": json.dumps(described)})
-    beside = path.with_name(f".{FILE}.new")
     try:
-        beside.write_bytes(content)
-        beside.replace(path)
+        whole_files.write_file(path, content)
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise CheckpointError(
             f"{path} could not be written ({error.strerror}): make room, or choose another folder"
         ) from error

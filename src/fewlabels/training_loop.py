@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 STAGE = "training"
 DIVERGED = 10  # times the first loss (at least 1): no rate that learns goes there
 MEASURING = 0.05  # of a budget of time: the part that measuring after epochs may take
+MOST_RECORDS = 400  # of a training with a budget of time: each is in every checkpoint
 KEPT = ("history", "sums", "n_summed", "first_loss", "recent_loss")  # in a checkpoint
 
 now = time.monotonic
@@ -231,12 +232,17 @@ class Loop:
             )
         if done and not checkpoints.all_finite(self.graph):
             raise self._diverged("a weight is not finite")
-        if done or self.step % self.per_record == 0:
+        if done or (self.step % self.per_record == 0 and self._is_worth_a_record(elapsed)):
             self._close_record(elapsed, done)
         if done or stop or now() - self.saved_at >= 60 * self.config.checkpoint_minutes:
             self._save(elapsed)
         if stop:
             self._say_stopped()
+
+    def _is_worth_a_record(self, elapsed: float) -> bool:
+        """In a long time with short epochs not every one is."""
+        last = self.history[-1]["seconds"] if self.history else 0.0
+        return not self.budget or elapsed - last >= self.budget / MOST_RECORDS
 
     def _say_stopped(self) -> None:
         saved = "no checkpoint is kept"

@@ -4,7 +4,6 @@ A network of labels alone comes first. It is what the way starts from, and the b
 images that neither learned from tell whether the result is worse, and then it is not taken.
 """
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,9 @@ from fewlabels.ways.consistency_config import ConsistencyParts
 from fewlabels.ways.course import Course, Time
 from fewlabels.ways.usable import aligns, mean_answer, usable
 from fewlabels.ways.watching import Watch, difference, is_worse
+
+LABELS_ALONE = "labels-alone"  # the training that has all of the time
+NONE_USED = {"fell_back": True, "n_unlabeled_used": 0}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -115,6 +117,8 @@ def learn(
     found = usable(course, unlabelled)
     if not len(found):
         say("no unlabelled image belongs to one of the classes: learning from the labels alone")
+        if course.is_too_late_for(LABELS_ALONE):
+            return _with_head(baseline, watch, n_classes, NONE_USED)
         return _labels_alone(course, labelled, measure)
     prior_L = pseudo_labels.class_shares(torch.from_numpy(labelled.labels), n_classes)
     mean_L = mean_answer(course, baseline, found)
@@ -127,14 +131,12 @@ def learn(
             aligns=aligned,
             label_smoothing=parts.steps.label_smoothing,
         )
-        graph = copy.deepcopy(baseline)
-        steps.train(course, graph, found, step)
+        graph, n_used = steps.train(course, baseline, found, step)
     else:
-        graph = rounds.train(course, baseline, found, prior_L, aligned, watch)
+        graph, n_used = rounds.train(course, baseline, found, prior_L, aligned, watch)
     graph, facts = better(baseline, graph, watch)
-    head = labels_way.head_of(graph, watch.held, n_classes, flips=watch.flips, device=device)
-    facts |= {"aligned": aligned, "n_unlabeled_used": len(found)}
-    return Learned(graph=graph, head=head, facts=facts)
+    facts |= {"aligned": aligned, "n_unlabeled_used": 0 if facts["fell_back"] else n_used}
+    return _with_head(graph, watch, n_classes, facts)
 
 
 def _labels_alone(course: Course, labelled: Images, measure: Measure | None) -> Learned:
@@ -149,11 +151,16 @@ def _labels_alone(course: Course, labelled: Images, measure: Measure | None) -> 
         course.parts.strong,
         filters_config=course.parts.filters,
         **course.how,
-        budget_seconds=course.time_for("labels-alone"),
-        folder=course.folder_of("labels-alone"),
+        budget_seconds=course.time_for(LABELS_ALONE),
+        folder=course.folder_of(LABELS_ALONE),
         measure=measure,
     )
-    return Learned(graph=graph, head=head, facts={"fell_back": True, "n_unlabeled_used": 0})
+    return Learned(graph=graph, head=head, facts=NONE_USED)
+
+
+def _with_head(graph: Graph, watch: Watch, n_classes: int, facts: Mapping[str, Any]) -> Learned:
+    head = labels_way.head_of(graph, watch.held, n_classes, flips=watch.flips, device=watch.device)
+    return Learned(graph=graph, head=head, facts=facts)
 
 
 def better(baseline: Graph, graph: Graph, watch: Watch) -> tuple[Graph, dict[str, Any]]:

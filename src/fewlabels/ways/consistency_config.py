@@ -37,16 +37,17 @@ class ConsistencyConfig:
     threshold : the fixed one, and where the adaptive ones start
     least_threshold : no adaptive one goes below, so that a class which the unlabelled images lack
         is not found in them
-    momentum : of adaptive thresholds and of the mean answer, the part kept in a step
+    momentum : in steps, of adaptive thresholds and of the mean answer, the part kept in a step
     alignment : bring the mean answer to the classes' shares among the labels, which is right where
         those of the unlabelled images are alike: "on", "off", or "auto", which looks
     balance_tolerance : for "auto", the part of the answers that may lie with other classes than
         the labels' shares tell
     least_weight : images that belong to a labelled class with less probability take no part, see
         `novelty`; 0 lets all take part alike
-    unlabelled_ratio : unlabelled images for each labelled one in a step of `steps.batch_size`
-    unlabelled_weight : of their loss beside that of the labelled ones
-    unlabelled_smoothing : part of an answer, as a target, that all classes share
+    unlabelled_ratio : unlabelled images for each labelled one, in a step of `steps.batch_size` or
+        in a round, which shows labelled ones as often as that takes
+    unlabelled_weight : of their loss beside that of the labelled ones; in steps
+    unlabelled_smoothing : part of an answer, as a target, that all classes share; in steps
     steps_per_epoch : after so many steps of the second phase it is measured
     surrogate_classes : unlabelled images that the start "surrogate" tells apart, at most
     surrogate_part, surrogate_epochs : its part of a budget of time, or its epochs
@@ -99,6 +100,12 @@ class ConsistencyConfig:
             "selfsupervised_epochs",
         ):
             self._check(name, getattr(self, name) >= 1, "at least 1")
+        starts = {"surrogate": self.surrogate_part, "selfsupervised": self.selfsupervised_part}
+        if self.labels_part + starts.get(self.start, 0.0) >= 1:
+            raise ConfigError(
+                f"consistency.labels_part {self.labels_part} and consistency.{self.start}_part "
+                f"{starts[self.start]} leave no time for the unlabelled images: lower one of them"
+            )
         self._check("surrogate_classes", self.surrogate_classes >= 2, "at least 2")
         for name in ("held_out", "unlabelled_weight"):
             self._check(name, 0 <= getattr(self, name) < float("inf"), "a number of 0 or more")

@@ -160,6 +160,12 @@ class Course:
                 return float(found.made_by["budget_seconds"])
         return None if left is None else left / n_trainings
 
+    def is_too_late_for(self, name: str) -> bool:
+        """Whether no time is left, and the training `name` has not begun before a break either."""
+        folder = self.folder_of(name) if self.how["resume"] else None
+        has_begun = folder is not None and (folder / checkpoints.FILE).exists()
+        return self.time.is_up() and not has_begun
+
     def answers(
         self,
         graph: Graph,

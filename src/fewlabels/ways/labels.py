@@ -218,9 +218,13 @@ def examples(
 ) -> LabelledImages:
     """These images as a network learns from them.
 
+    Parameters
+    ----------
+    labels_N : classes, or parts of classes as `training_steps.cross_entropy` takes them
+
     Raises DataError if the labels are of fewer than two classes.
     """
-    if len(np.unique(labels_N)) < 2:
+    if labels_N.ndim == 1 and len(np.unique(labels_N)) < 2:
         raise DataError(
             "a network learns to tell at least 2 classes apart; the labelled images are of fewer: "
             "label images of another class"

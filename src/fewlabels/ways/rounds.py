@@ -18,6 +18,7 @@ from torch import Tensor
 from fewlabels.graph import Graph
 from fewlabels.joined import Joined
 from fewlabels.progress import note, say, stage
+from fewlabels.training import cross_entropy
 from fewlabels.ways import pseudo_labels
 from fewlabels.ways.course import Course
 from fewlabels.ways.labels import LabelledImages
@@ -25,6 +26,8 @@ from fewlabels.ways.usable import Usable
 from fewlabels.ways.watching import Watch
 
 STAGE = "round"
+# most of what is learned are answers, not labels: to agree with them is not to be right
+AGREEMENT = cross_entropy(accuracy="accuracy_answers")
 
 
 def train(
@@ -34,17 +37,19 @@ def train(
     prior_L: Tensor,
     aligns: bool,
     watch: Watch,
-) -> Graph:
+) -> tuple[Graph, int]:
     """The network of the last round that there were time and confident answers for.
 
+    Beside it stands how many unlabelled images it learned from.
     A round learns from more answers than the one before, up to `round_share` of the images.
     """
-    config, graph = course.parts.consistency, baseline
+    config, graph, n_used = course.parts.consistency, baseline, 0
     soft = replace(course.parts.training, label_smoothing=0.0)  # as the answers are already
     for number in range(1, config.n_rounds + 1):
-        if course.time.is_up():
+        name = f"round-{number}"
+        if course.is_too_late_for(name):
             say(f"there is no time for round {number}")
-            return graph
+            return graph, n_used
         answers_ML = course.answers(
             graph,
             usable.images,
@@ -63,17 +68,18 @@ def train(
             note(STAGE, round=number, n_chosen=len(chosen), share=len(chosen) / len(usable))
             if not len(chosen):
                 say(f"round {number}: no answer to an unlabelled image is sure enough: the end")
-                return graph
+                return graph, n_used
             graph = course.new_network(number)
-            name = f"round-{number}"
             course.train(
                 name,
                 graph,
                 mixed(course, usable, chosen, answers_ML.numpy()[chosen]),
                 soft,
                 course.time_for(name, config.n_rounds + 1 - number),
+                AGREEMENT,
             )
-    return graph
+        n_used = len(chosen)
+    return graph, n_used
 
 
 def _sure(course: Course, answers_ML: Tensor, weights_M: Tensor) -> tuple[Tensor, Tensor]:

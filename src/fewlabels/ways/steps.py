@@ -6,6 +6,7 @@ Source: Sohn et al., FixMatch, NeurIPS 2020 (weak and strong view); Tarvainen an
 Teacher, NeurIPS 2017; thresholds and alignment, see `pseudo_labels`.
 """
 
+import copy
 from collections.abc import Mapping
 
 import torch
@@ -24,11 +25,17 @@ from fewlabels.ways.usable import Usable
 from fewlabels.ways.views import Views
 
 
-def train(course: Course, graph: Graph, usable: Usable, step: "PseudoLabelStep") -> None:
-    """Let the graph learn, in place, for the time that is left, if any is."""
-    if course.time.is_up():
+def train(
+    course: Course, baseline: Graph, usable: Usable, step: "PseudoLabelStep"
+) -> tuple[Graph, int]:
+    """What the baseline became in the time that is left, and from how many unlabelled images.
+
+    Itself, where no time is left.
+    """
+    if course.is_too_late_for("steps"):
         say("there is no time for the unlabelled images: raise --budget")
-        return
+        return baseline, 0
+    graph = copy.deepcopy(baseline)
     parts = course.parts
     examples = Views(
         pixels=course.pixels,
@@ -42,6 +49,7 @@ def train(course: Course, graph: Graph, usable: Usable, step: "PseudoLabelStep")
         seed=course.seed,
     )
     course.train("steps", graph, examples, parts.steps, course.time_for("steps"), step)
+    return graph, len(usable)
 
 
 class PseudoLabelStep(TaughtStep):

@@ -90,8 +90,11 @@ def difference(before_N: np.ndarray, after_N: np.ndarray) -> tuple[float, float]
 
 
 def is_worse(before_N: np.ndarray, after_N: np.ndarray) -> bool:
-    """Whether there are fewer right after than before, by more than one standard error."""
-    if not len(before_N):
-        return False
-    change, error = difference(before_N, after_N)
-    return change < -error
+    """Whether fewer are right after than before, by more than one standard error of no difference.
+
+    With b right only before and c only after, b - c > sqrt(b + c): one image alone tells nothing.
+
+    Source: McNemar, Psychometrika 12, 1947.
+    """
+    only_before, only_after = int((before_N & ~after_N).sum()), int((~before_N & after_N).sum())
+    return only_before - only_after > math.sqrt(only_before + only_after)
