@@ -101,6 +101,21 @@ def test_a_training_after_another_is_a_curve_of_its_own():
     assert [(0.9, 0.9)] == [curve.accuracy for curve in curves["surrogate"]]
 
 
+def test_the_last_training_of_each_model_stands_first():
+    def training(accuracy: float, phase: int) -> list[dict]:
+        return [
+            epoch(1, 5.0),  # measuring was left out
+            epoch(2, 9.0, test_accuracy=accuracy, phase=phase),
+        ]
+
+    lines = [*training(0.1, 1), *training(0.2, 2), *training(0.3, 3)]  # the first fold
+    lines += [*training(0.4, 1), *training(0.5, 2), *training(0.6, 1)]
+
+    curves = curves_of(lines)["test"]
+
+    assert [0.3, 0.2, 0.1, 0.5, 0.4, 0.6] == [curve.accuracy[0] for curve in curves]
+
+
 def test_what_was_measured_is_taken_over_the_mean_of_the_steps():
     lines = [epoch(n, n * 5.0, accuracy_train=0.5, train_accuracy=0.6) for n in (1, 2)]
 

@@ -51,7 +51,7 @@ class RunFacts:
 
     def line(self) -> Line:
         """What is drawn of it."""
-        final = _number(self.scores.get("accuracy"))
+        final = finite(self.scores.get("accuracy"))
         return Line(label=self.label, curves=self.curves, final=final)
 
 
@@ -101,37 +101,57 @@ def _record(text: str, place: str) -> Record:
 def curves_of(lines: Sequence[Record]) -> dict[str, tuple[Curve, ...]]:
     """Part ("training", "test", ...) -> a curve per training that measured it.
 
-    A measurement is a finite fact with `accuracy` in its name, on a line with an epoch and seconds;
-    the rest of the name tells the part. Where a training notes two of one part, that whose name
-    ends in `accuracy` is taken: `train_accuracy` is measured after an epoch, `accuracy_train` is
-    the mean over its steps. A new training begins where the epochs of a stage begin anew.
+    A measurement is a finite fact with `accuracy` in its name; the rest of the name tells the part.
+    Where a training notes two of one part, that whose name ends in `accuracy` is taken:
+    `train_accuracy` is measured after an epoch, `accuracy_train` is the mean over its steps.
     """
-    points: dict[tuple[str, str, int], list[tuple[float, float, float]]] = {}
-    standing: dict[str, tuple[float, int]] = {}  # stage -> epoch, number of the training
-    n_trainings = 0
+    curves: dict[str, list[Curve]] = {}
+    for training in trainings_of(lines):
+        names = {name for line in training for name in line if "accuracy" in name.split("_")}
+        parts: dict[str, Curve] = {}
+        # names that end in accuracy first
+        for name in sorted(names, key=lambda name: (not name.endswith("accuracy"), name)):
+            points = [
+                (float(line["epoch"]), float(line["seconds"]), accuracy)
+                for line in training
+                if (accuracy := finite(line.get(name))) is not None
+            ]
+            if points:
+                epochs, seconds, accuracies = zip(*points, strict=True)
+                curve = Curve(name=name, epochs=epochs, seconds=seconds, accuracy=accuracies)
+                parts.setdefault(part_of(name), curve)
+        for part, curve in parts.items():
+            curves.setdefault(part, []).append(curve)
+    return {part: tuple(curves[part]) for part in sorted(curves)}
+
+
+def trainings_of(lines: Sequence[Record]) -> list[list[Record]]:
+    """The lines with an epoch and seconds, by training.
+
+    A new training begins where the epochs of a stage begin anew. One whose `phase` is higher goes
+    on with the model of that before it, and stands before it: it is what became of the model.
+    """
+    trainings: list[list[Record]] = []
+    running: dict[str, list[Record]] = {}  # stage -> its last training
     for line in lines:
-        stage = str(line.get("stage"))
-        epoch, seconds = _number(line.get("epoch")), _number(line.get("seconds"))
-        if epoch is None or seconds is None:
+        stage, epoch = str(line.get("stage")), finite(line.get("epoch"))
+        if epoch is None or finite(line.get("seconds")) is None:
             continue
-        before, training = standing.get(stage, (math.inf, 0))
-        if epoch <= before:
-            training, n_trainings = n_trainings, n_trainings + 1
-        standing[stage] = epoch, training
-        for name, value in line.items():
-            accuracy = _number(value)
-            if accuracy is not None and "accuracy" in name.split("_"):
-                key = (part_of(name), name, training)
-                points.setdefault(key, []).append((epoch, seconds, accuracy))
-    # names that end in accuracy first
-    ordered = sorted(points, key=lambda key: (key[0], key[2], not key[1].endswith("accuracy")))
-    chosen: dict[tuple[str, int], Curve] = {}
-    for part, name, training in ordered:
-        epochs, seconds_of, accuracies = zip(*points[part, name, training], strict=True)
-        curve = Curve(name=name, epochs=epochs, seconds=seconds_of, accuracy=accuracies)
-        chosen.setdefault((part, training), curve)
-    parts = sorted({part for part, _ in chosen})
-    return {part: tuple(c for (p, _), c in chosen.items() if p == part) for part in parts}
+        if stage not in running or epoch <= running[stage][-1]["epoch"]:
+            running[stage] = []
+            trainings.append(running[stage])
+        running[stage].append(line)
+    ordered: list[list[Record]] = []
+    begun = 0  # where the trainings of the model begin
+    for training in trainings:
+        goes_on = begun < len(ordered) and _phase(training) > _phase(ordered[begun])
+        begun = begun if goes_on else len(ordered)
+        ordered.insert(begun, training)
+    return ordered
+
+
+def _phase(training: Sequence[Record]) -> float:
+    return max(finite(line.get("phase")) or 0.0 for line in training)
 
 
 def part_of(name: str) -> str:
@@ -212,8 +232,8 @@ def _middle_left_out(name: str, length: int) -> str:
 def _total(seconds: Any) -> float | None:
     """All stages together."""
     if isinstance(seconds, Mapping):
-        return round(sum(_number(one) or 0.0 for one in seconds.values()), 3)
-    return _number(seconds)
+        return round(sum(finite(one) or 0.0 for one in seconds.values()), 3)
+    return finite(seconds)
 
 
 def _section(config: Record, name: str) -> Record:
@@ -221,7 +241,8 @@ def _section(config: Record, name: str) -> Record:
     return section if isinstance(section, Mapping) else {}
 
 
-def _number(value: Any) -> float | None:
+def finite(value: Any) -> float | None:
+    """The number that a file's value is; None for what is none, or is not finite."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(value)

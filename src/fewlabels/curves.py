@@ -45,7 +45,8 @@ class Curve:
 class Line:
     """What is drawn of a run.
 
-    curves : part -> a curve per training; the first is drawn strong, the others thin
+    curves : part -> a curve per training, the last of the first model before all others; the first
+        is drawn strong, the others thin
     final : accuracy on the test images in the end, a level line where "test" has no curve
     """
 

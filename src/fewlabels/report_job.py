@@ -1,12 +1,11 @@
 """`fewlabels report`: the page of a run again, from its files or with another map of its images."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from fewlabels import pictures_file, picturing, runs, showing, splits
 from fewlabels.errors import ConfigError
-from fewlabels.images import PARTS, ImageSet
+from fewlabels.images import PARTS
 from fewlabels.model import Model
 from fewlabels.protocol import evaluate
 from fewlabels.report import page
@@ -51,23 +50,9 @@ def pictures_again(run: Path, n_mapped: int, source: str | None, device: str) ->
     return picturing.kept_of(
         model,
         image_set,
-        plan_of(image_set, asked),
+        splits.again(image_set, asked),
         n_mapped,
         scores=scores,
         device=device,
-        seed=int(asked.get("seed", 0)),
-    )
-
-
-def plan_of(image_set: ImageSet, asked: Mapping[str, Any]) -> splits.Plan:
-    """The plan of a run as its `config.toml` remembers it."""
-    name, labels = asked.get("protocol"), asked.get("labels")
-    protocol = name if name in splits.PROTOCOLS else None
-    has_folds = protocol != "report-split" and (protocol or labels or str(name).startswith("fold"))
-    return splits.plan(
-        image_set,
-        labels=labels,
-        folds=asked.get("folds") if has_folds else None,
-        protocol=protocol,
         seed=int(asked.get("seed", 0)),
     )

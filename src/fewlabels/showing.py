@@ -5,7 +5,6 @@ gone by then.
 """
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -94,24 +93,22 @@ def learned(run: Path) -> tuple[list[Line], list[Line]]:
         for kind, (part, curves) in enumerate(comparing.curves_of(records).items())
         for number, curve in enumerate(curves)
     ]
-    trainings: list[list[tuple[float, float]]] = []
-    for record in records:
-        epoch, loss = record.get("epoch"), record.get("loss")
-        if not isinstance(epoch, int | float) or not isinstance(loss, int | float):
-            continue
-        if not math.isfinite(loss):
-            continue
-        if not trainings or epoch <= trainings[-1][-1][0]:
-            trainings.append([])
-        trainings[-1].append((float(epoch), float(loss)))
+    points = [
+        [
+            (line["epoch"], loss)
+            for line in training
+            if (loss := comparing.finite(line.get("loss"))) is not None
+        ]
+        for training in comparing.trainings_of(records)
+    ]
     losses = [
         Line(
             name="training",
-            epochs=[epoch for epoch, _ in points],
-            values=[loss for _, loss in points],
+            epochs=[epoch for epoch, _ in told],
+            values=[loss for _, loss in told],
             is_main=number == 0,
         )
-        for number, points in enumerate(trainings)
+        for number, told in enumerate(filter(None, points))
     ]
     return accuracies, losses
 

@@ -74,6 +74,7 @@ class Course:
     pixels, labels : of the images whose labels are learned from
     first : what the first layer starts from
     body : weights that every new network starts from, but for its last layer; {} for new ones
+    phase : trainings so far
     folder : each training has one of its own in it
     how : "seed", "device", "precision", "resume" of every training
     """
@@ -88,6 +89,7 @@ class Course:
     measure: Measure | None
     time: Time
     body: Mapping[str, Tensor]
+    phase: int = 0
 
     @property
     def seed(self) -> int:
@@ -129,6 +131,7 @@ class Course:
     ) -> None:
         """Train a graph in place, in the folder `name`; all trainings share one precision."""
         began = now()
+        self.phase += 1
         trained = train(
             graph,
             examples,
@@ -136,12 +139,17 @@ class Course:
             **self.how,
             budget_seconds=seconds,
             folder=self.folder_of(name),
-            measure=self.measure if measured else None,
+            measure=self._measure_of(self.phase) if measured else None,
             step=step,
             unchanged=self.pixels if measured else None,
         )
         self.how["precision"] = trained.precision
         self.time.took(trained.seconds, began)
+
+    def _measure_of(self, phase: int) -> Measure | None:
+        """What is measured, and which of the model's trainings it was measured in."""
+        measure = self.measure
+        return None if measure is None else lambda graph: {**measure(graph), "phase": phase}
 
     def folder_of(self, name: str) -> Path | None:
         """Where the training `name` keeps its checkpoints."""
