@@ -1,6 +1,7 @@
 """A head on disk: the same answers bit for bit, and a damaged file is said to be one."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -123,12 +124,10 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path):
 def test_a_disk_that_fills_up_leaves_the_earlier_file_whole(tmp_path: Path, monkeypatch):
     heads.save(head_of("ridge"), tmp_path)
 
-    def full(path: Path, content: bytes) -> int:
-        with path.open("wb") as file:
-            file.write(content[:10])
+    def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(CheckpointError, match="No space left on device"):
         heads.save(head_of("kernel"), tmp_path)
 

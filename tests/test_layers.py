@@ -65,10 +65,11 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "model_views",
         "auto deciding promise machine",
         "fold_heads",
+        "enough",
         "fitting",
     ),
     (
-        "protocol enough calibration",
+        "protocol calibration",
         "baseline",
         "made_files",
         "comparing compare_job",

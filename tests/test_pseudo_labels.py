@@ -30,6 +30,16 @@ def test_aligned_answers_add_up_to_one_and_a_mean_that_is_right_changes_nothing(
     torch.testing.assert_close(pseudo_labels.aligned(answers_UL, prior_L, prior_L), answers_UL)
 
 
+def test_sharpened_answers_by_hand():
+    answers_UL = torch.tensor([[0.2, 0.6, 0.2], [0.0, 0.5, 0.5], [1.0, 0.0, 0.0]])
+
+    squares = [[1 / 11, 9 / 11, 1 / 11], [0.0, 0.5, 0.5], [1.0, 0.0, 0.0]]
+    torch.testing.assert_close(pseudo_labels.sharpened(answers_UL, 0.5), torch.tensor(squares))
+    torch.testing.assert_close(pseudo_labels.sharpened(answers_UL, 1.0), answers_UL)
+    classes = [[0.0, 1.0, 0.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]
+    assert pseudo_labels.sharpened(answers_UL, 0.0).tolist() == classes
+
+
 def test_thresholds_are_lower_for_classes_that_are_answered_less():
     mean_L = torch.tensor([0.5, 0.25, 0.2, 0.05])
 

@@ -37,14 +37,15 @@ ANSWERS_UL = torch.tensor([[0.8, 0.1, 0.1], [0.2, 0.6, 0.2], [0.3, 0.3, 0.4]])
 def test_moving_means_and_thresholds_by_hand():
     step = step_of(momentum=0.75, threshold=0.7, least_threshold=0.0)
 
-    classes_U, confident_U, thresholds_L = step.judged(ANSWERS_UL, torch.tensor([1.0, 1.0, 0.0]))
+    weights_U = torch.tensor([1.0, 1.0, 0.0])
+    answers_UL, confident_U, thresholds_L = step.judged(ANSWERS_UL, weights_U)
 
     # the mean answer of the first two is (.5, .35, .15), of their highest 0.7
     assert [0.425, 0.3875, 0.1875] == pytest.approx(step.answered_L.tolist())
     assert [0.375, 0.3375, 0.2875] == pytest.approx(step.aligned_L.tolist())
     assert 0.7 == pytest.approx(float(step.overall))
     assert [0.7, 0.7 * 0.9, 0.7 * 23 / 30] == pytest.approx(thresholds_L.tolist())
-    assert [0, 1, 2] == classes_U.tolist()
+    assert answers_UL is ANSWERS_UL
     assert [True, False, False] == confident_U.tolist()
 
 
@@ -52,9 +53,10 @@ def test_aligned_answers_are_those_that_are_judged():
     step = step_of(aligns=True, prior=(0.2, 0.2, 0.6), thresholds="fixed", threshold=0.5)
 
     # factors of nearly 1/2, 1/2 and 3: the first .4 : .05 : .3, the third .15 : .15 : 1.2
-    classes_U, confident_U, thresholds_L = step.judged(ANSWERS_UL, torch.ones(3))
+    answers_UL, confident_U, thresholds_L = step.judged(ANSWERS_UL, torch.ones(3))
 
-    assert [0, 2, 2] == classes_U.tolist()
+    assert [0, 2, 2] == answers_UL.argmax(1).tolist()
+    assert [0.1, 0.1, 0.8] == pytest.approx(answers_UL[2].tolist(), abs=0.02)
     assert [True, True, True] == confident_U.tolist()
     assert [0.5, 0.5, 0.5] == thresholds_L.tolist()
 
@@ -73,13 +75,14 @@ def smoothed_loss(logits: Tensor, label: int, smoothing: float) -> float:
     return float(-(target * logs).sum())
 
 
-def test_the_loss_is_that_of_a_twin_that_goes_image_by_image():
+@pytest.mark.parametrize("sharpening", [0.0, 0.5, 1.0])
+def test_the_loss_is_that_of_a_twin_that_goes_image_by_image(sharpening: float):
     draws = torch.Generator().manual_seed(0)
     logits = torch.randn(5, 3, generator=draws)
     weak = torch.tensor([[2.0, 0, 0.5], [0, 0.2, 0.1], [-1, 1, 1.5]])
     labels_N = torch.tensor([2, 0])
     weights_U = torch.tensor([1.0, 0.5, 0.75])
-    settings = {"unlabelled_weight": 2.0, "unlabelled_smoothing": 0.3}
+    settings = {"unlabelled_weight": 2.0, "sharpening": sharpening}
     step = step_of(threshold=0.55, thresholds="fixed", **settings)
 
     loss, facts = step.learn(Given(), lambda weak: weak, (logits, labels_N, weak, weights_U))
@@ -89,7 +92,8 @@ def test_the_loss_is_that_of_a_twin_that_goes_image_by_image():
     for i in range(3):
         answer = weak[i].softmax(0)
         sure = float(answer.max()) >= 0.55
-        own = smoothed_loss(logits[2 + i], int(answer.argmax()), 0.3)
+        target = answer ** (1 / sharpening) if sharpening else answer == answer.max()
+        own = -float((target / target.sum() * logits[2 + i].log_softmax(0)).sum())
         terms.append(float(weights_U[i]) * own if sure else 0.0)
     n_sure = sum(term > 0 for term in terms)
     assert 0 < n_sure < 3

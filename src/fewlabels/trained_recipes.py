@@ -62,10 +62,11 @@ def consistency() -> Recipe:
         steps=TrainingConfig(
             batch_size=64,
             epochs=40,
-            # low from the start: what the labels taught must not be forgotten, as it is the teacher
-            learning_rate=0.03,
-            head_learning_rate=0.1,
-            bias_learning_rate=0.05,
+            # high at first: half of what the labels taught is forgotten, and more is learned
+            learning_rate=0.1,
+            head_learning_rate=0.5,
+            bias_learning_rate=0.25,
+            averaging=0.98,
             weight_decay=8e-6,
             warmup=0.02,
             label_smoothing=0.1,

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,7 +20,7 @@ from fewlabels.interrupts import noticed
 from fewlabels.joined import Pixels
 from fewlabels.progress import note, stage, stand
 from fewlabels.training_config import TrainingConfig, n_epochs, rate_factor
-from fewlabels.training_steps import Measure, Step, TaughtStep
+from fewlabels.training_steps import Measure, Step, TaughtStep, seed_step
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -154,7 +153,7 @@ class Loop:
 
     def _learn(self, batch: Batch, weight: float) -> None:
         """One step; nothing has changed yet where the loss tells that it went wrong."""
-        self._seed_step()
+        seed_step(self.seed, self.step, self.fabric)
         progress = self._progress()
         if progress < self.config.small_part:
             batch = shrunk(batch, self.config.small_side)
@@ -193,14 +192,6 @@ class Loop:
 
     def _kept_step(self) -> TaughtStep | None:
         return self.learn if isinstance(self.learn, TaughtStep) else None
-
-    def _seed_step(self) -> None:
-        """Dropout and its like draw from torch's own generators, which `train` puts back."""
-        state = np.random.SeedSequence([self.seed, self.step, self.fabric.global_rank])
-        seed = int(state.generate_state(1, np.uint64)[0])
-        torch.default_generator.manual_seed(seed)
-        if self.fabric.device.type == "cuda":
-            torch.cuda.manual_seed(seed)
 
     def _is_sound(self, loss: float) -> bool:
         if not math.isfinite(loss):

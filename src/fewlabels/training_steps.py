@@ -5,12 +5,18 @@ Shapes: N images of a batch, L classes.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
+import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fewlabels.batches import Batch
 from fewlabels.graph import Graph
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 # from the network and a batch: the loss, and facts whose mean over an epoch is worth knowing
 Step = Callable[[nn.Module, Batch], tuple[Tensor, Mapping[str, Tensor]]]
@@ -47,3 +53,12 @@ def cross_entropy(label_smoothing: float = 0.0, accuracy: str = "accuracy_train"
         return loss, {accuracy: (logits_NL.detach().argmax(1) == classes).float().mean()}
 
     return step
+
+
+def seed_step(seed: int, step: int, fabric: "Fabric") -> None:
+    """Dropout and its like draw from torch's own generators, which `train` puts back."""
+    state = np.random.SeedSequence([seed, step, fabric.global_rank])
+    number = int(state.generate_state(1, np.uint64)[0])
+    torch.default_generator.manual_seed(number)
+    if fabric.device.type == "cuda":
+        torch.cuda.manual_seed(number)

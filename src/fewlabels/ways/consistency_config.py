@@ -47,7 +47,7 @@ class ConsistencyConfig:
     unlabelled_ratio : unlabelled images for each labelled one, in a step of `steps.batch_size` or
         in a round, which shows labelled ones as often as that takes
     unlabelled_weight : of their loss beside that of the labelled ones; in steps
-    unlabelled_smoothing : part of an answer, as a target, that all classes share; in steps
+    sharpening : in steps, temperature of the answers as targets: 1 as they are, 0 their classes
     steps_per_epoch : after so many steps of the second phase it is measured
     surrogate_classes : unlabelled images that the start "surrogate" tells apart, at most
     surrogate_part, surrogate_epochs : its part of a budget of time, or its epochs
@@ -62,7 +62,7 @@ class ConsistencyConfig:
     held_out: int = 20
     most_held_out: float = 0.1
     thresholds: str = "adaptive"
-    threshold: float = 0.7
+    threshold: float = 0.5
     least_threshold: float = 0.4
     momentum: float = 0.99
     alignment: str = "auto"
@@ -70,7 +70,7 @@ class ConsistencyConfig:
     least_weight: float = 0.5
     unlabelled_ratio: int = 4
     unlabelled_weight: float = 1.0
-    unlabelled_smoothing: float = 0.0
+    sharpening: float = 0.5
     steps_per_epoch: int = 100
     surrogate_classes: int = 2000
     surrogate_part: float = 0.15
@@ -88,9 +88,15 @@ class ConsistencyConfig:
                 )
         for name in ("labels_part", "round_share", "surrogate_part", "selfsupervised_part"):
             self._check(name, 0 < getattr(self, name) < 1, "a part, over 0 and under 1")
-        for name in ("threshold", "least_threshold", "least_weight", "balance_tolerance"):
+        for name in (
+            "threshold",
+            "least_threshold",
+            "least_weight",
+            "balance_tolerance",
+            "sharpening",
+        ):
             self._check(name, 0 <= getattr(self, name) <= 1, "a part, from 0 to 1")
-        for name in ("momentum", "unlabelled_smoothing", "most_held_out"):
+        for name in ("momentum", "most_held_out"):
             self._check(name, 0 <= getattr(self, name) < 1, "a part, in [0, 1)")
         for name in (
             "unlabelled_ratio",

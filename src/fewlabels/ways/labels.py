@@ -216,11 +216,7 @@ def learn(
 def examples(
     pixels: Pixels, labels_N: np.ndarray, augmentation: Augmentation, seed: int
 ) -> LabelledImages:
-    """These images as a network learns from them.
-
-    Parameters
-    ----------
-    labels_N : classes, or parts of classes as `training_steps.cross_entropy` takes them
+    """These images as a network learns from them; labels as `training_steps.cross_entropy` takes.
 
     Raises DataError if the labels are of fewer than two classes.
     """

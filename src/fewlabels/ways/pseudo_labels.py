@@ -6,6 +6,7 @@ Shapes: U unlabelled images, L classes.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 SMALL = 1e-6  # no class is answered less often than that
@@ -42,6 +43,16 @@ def confident(answers_UL: Tensor, thresholds_L: Tensor) -> tuple[Tensor, Tensor]
     """The class of each answer (int64), and whether its probability is at least its threshold."""
     highest_U, classes_U = answers_UL.max(1)
     return classes_U, highest_U >= thresholds_L[classes_U]
+
+
+def sharpened(answers_UL: Tensor, temperature: float) -> Tensor:
+    """Answers to the power 1 / temperature, each brought back to a sum of 1; at 0 their classes.
+
+    Source: Berthelot et al., MixMatch, NeurIPS 2019, equation 7.
+    """
+    if temperature == 0:
+        return F.one_hot(answers_UL.argmax(1), answers_UL.shape[1]).to(answers_UL.dtype)
+    return (answers_UL.clamp(min=torch.finfo(answers_UL.dtype).tiny).log() / temperature).softmax(1)
 
 
 def weighted_mean(values: Tensor, weights_U: Tensor) -> Tensor:

@@ -2,8 +2,9 @@
 
 Shapes: N labelled images of a batch, U unlabelled ones, C of these with confident answers, L
 classes.
-Source: Sohn et al., FixMatch, NeurIPS 2020 (weak and strong view); Tarvainen and Valpola, Mean
-Teacher, NeurIPS 2017; thresholds and alignment, see `pseudo_labels`.
+Source: Sohn et al., FixMatch, NeurIPS 2020 (weak and strong view); Xie et al., UDA, NeurIPS 2020
+(sharpened answers); Tarvainen and Valpola, Mean Teacher, NeurIPS 2017; thresholds and alignment,
+see `pseudo_labels`.
 """
 
 import copy
@@ -55,9 +56,10 @@ def train(
 class PseudoLabelStep(TaughtStep):
     """Cross-entropy of labelled images, and of strong views with the teacher's confident answers.
 
-    loss = H(labelled) + weight * mean over U of (w * confident * H(strong view, teacher's class))
+    loss = H(labelled) + weight * mean over U of (w * confident * H(strong view, teacher's answer))
 
-    where w is how surely an image belongs to a class at all.
+    where w is how surely an image belongs to a class at all, and the answer is sharpened: of
+    classes alone a network learned less (docs/accuracy.md).
 
     Parameters
     ----------
@@ -98,21 +100,17 @@ class PseudoLabelStep(TaughtStep):
     ) -> tuple[Tensor, Mapping[str, Tensor]]:
         pictures, labels_N, weak_U3HW, weights_U = batch
         answers_UL = teacher(weak_U3HW).softmax(1)
-        classes_U, confident_U, thresholds_L = self.judged(answers_UL, weights_U)
+        answers_UL, confident_U, thresholds_L = self.judged(answers_UL, weights_U)
         chosen_C = torch.nonzero(confident_U).flatten()  # the others would be computed for nothing
         shown = torch.cat([pictures[: len(labels_N)], pictures[len(labels_N) :][chosen_C]])
         logits = network(channels_last(shown))
         logits_NL, logits_CL = logits[: len(labels_N)], logits[len(labels_N) :]
         loss = F.cross_entropy(logits_NL, labels_N, label_smoothing=self.label_smoothing)
-        losses_C = F.cross_entropy(
-            logits_CL,
-            classes_U[chosen_C],
-            label_smoothing=self.config.unlabelled_smoothing,
-            reduction="none",
-        )
+        answers_CL = pseudo_labels.sharpened(answers_UL[chosen_C], self.config.sharpening)
+        losses_C = F.cross_entropy(logits_CL, answers_CL, reduction="none")
         loss_unlabelled = (losses_C * weights_U[chosen_C]).sum() / len(weights_U)
         with torch.no_grad():
-            agreed_C = (logits_CL.argmax(1) == classes_U[chosen_C]).float()
+            agreed_C = (logits_CL.argmax(1) == answers_CL.argmax(1)).float()
             facts = {
                 "accuracy_train": (logits_NL.argmax(1) == labels_N).float().mean(),
                 "loss_unlabelled": loss_unlabelled.detach(),
@@ -125,7 +123,9 @@ class PseudoLabelStep(TaughtStep):
 
     @torch.no_grad()
     def judged(self, answers_UL: Tensor, weights_U: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Classes, whether they are learned from, and thresholds; the moving means move first.
+        """Answers, whether they are learned from, and thresholds; the moving means move first.
+
+        The answers are aligned where the step aligns.
 
         Source: FreeMatch, section 4.1.
         """
@@ -140,7 +140,8 @@ class PseudoLabelStep(TaughtStep):
             thresholds_L = pseudo_labels.class_thresholds(
                 self.overall, self.aligned_L, self.config.least_threshold
             )
-        return *pseudo_labels.confident(answers_UL, thresholds_L), thresholds_L
+        _, confident_U = pseudo_labels.confident(answers_UL, thresholds_L)
+        return answers_UL, confident_U, thresholds_L
 
     def _move(self, moving: Tensor, values: Tensor, weights_U: Tensor) -> None:
         mean = shared_mean(pseudo_labels.weighted_mean(values, weights_U))
