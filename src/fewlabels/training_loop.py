@@ -2,16 +2,16 @@
 
 import math
 import time
-from collections.abc import Generator, Mapping
-from contextlib import closing
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from fewlabels import batch_statistics, checkpoints, optimizers, processes
+from fewlabels import batch_statistics, checkpoints, optimizers, processes, side_by_side
 from fewlabels.averaging import Averaged
 from fewlabels.batches import Batch, Examples, batches, shrunk
 from fewlabels.errors import ConfigError
@@ -77,7 +77,6 @@ class Loop:
             epochs = n_epochs(self.config, self.per_epoch)
             self.per_record *= math.ceil(epochs / self.config.epochs)
             self.total = epochs * self.per_epoch
-        self.network = self.fabric.setup_module(self.graph)
         self.saved_at = now()
 
     def restore(self, checkpoint: checkpoints.Checkpoint, path: Path) -> None:
@@ -102,14 +101,16 @@ class Loop:
         ConfigError : the loss is not finite or far over the first, or the budget is too short
         KeyboardInterrupt : Ctrl-C or SIGTERM came; a checkpoint is written where there is a folder
         """
-        self.network.train()
         (elapsed,) = processes.largest(self.fabric, [self._elapsed()])
         total, unit = (100, "%") if self.budget else (self.total, "steps")
         with (
             noticed() as asked,
             stage(STAGE, total, unit, self.before) as advance,
             closing(self._batches()) as coming,
+            side_by_side.in_parts(self.graph, self.fabric) as self.network,
+            self._taught() as self.teacher,
         ):
+            self.network.train()
             for record in self.history:
                 note(STAGE, **record)
             advance(shown := self._shown(elapsed))
@@ -179,16 +180,28 @@ class Loop:
 
     def _loss(self, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         if isinstance(self.learn, TaughtStep):
-            return self.learn.learn(self.network, self._teacher, batch)
+            return self.learn.learn(self.network, self._answers, batch)
         return self.learn(self.network, batch)
 
-    @torch.no_grad()
-    def _teacher(self, images: Tensor) -> Tensor:
+    @contextmanager
+    def _taught(self) -> Iterator[nn.Module | None]:
+        """The average as it answers in a step: by the statistics of each batch.
+
+        Its own are of images that were changed more.
+        """
+        if not isinstance(self.learn, TaughtStep):
+            yield None
+            return
         assert self.averaged is not None, "`train` refuses a taught step without an average"
-        graph = self.averaged.graph  # its own are of images that were changed more
-        with self.fabric.autocast(), batch_statistics.of_each_batch(graph):
-            answers: Tensor = graph(images)
-        return answers.float()
+        graph = side_by_side.sharing(self.averaged.graph)
+        with batch_statistics.of_each_batch(graph), side_by_side.in_parts(graph, self.fabric) as it:
+            yield it
+
+    @torch.no_grad()
+    def _answers(self, images: Tensor) -> Tensor:
+        assert self.teacher is not None, "a taught step has one"
+        answers: Tensor = self.teacher(images)
+        return answers
 
     def _kept_step(self) -> TaughtStep | None:
         return self.learn if isinstance(self.learn, TaughtStep) else None
