@@ -14,7 +14,8 @@ one call of the command line, and its seconds are of the whole command. Images a
 ../shared/data or $FEWLABELS_DATA.
 
 `throughput` trains the network of `labels` on random images of 32 x 32 in batches of 256, as the
-package does (its norms, channels_last, bf16 where that is faster, freed memory kept), and as
+package does (its norms, channels_last, bf16 where that is faster, parts of a batch side by side,
+freed memory kept), and as
 default PyTorch does it: torch's own norms, contiguous, fp32, the same optimizers. Both take turns,
 round by round; nothing but steps is counted: no augmentation, no measuring. Epochs are as long in
 both, so `--epochs` with `--precision` tells what bf16 costs in accuracy.
@@ -28,8 +29,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,7 +38,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fewlabels import memory, optimizers, recipes
+from fewlabels import memory, optimizers, processes, recipes, side_by_side
 from fewlabels.architectures import FirstLayer, whitened_network
 from fewlabels.batch_norm import BatchNormActivation
 from fewlabels.graph import Graph, Node
@@ -128,19 +129,17 @@ def throughput(rounds: int, precision: str) -> dict:
     chosen = choose(precision)
     images = torch.rand(BATCH, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(BATCH) % 10
-    steps = {
-        "fewlabels": package_step(images, labels, chosen),
-        "default_pytorch": default_step(images, labels),
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(rounds):
-        for name, step in steps.items():
-            with memory.kept() if name == "fewlabels" else nullcontext():
-                step()  # makes the libraries and the memory ready
-                start = time.perf_counter()
-                for _ in range(STEPS):
-                    step()
-                seconds[name].append((time.perf_counter() - start) / STEPS)
+    seconds: dict[str, list[float]] = {"fewlabels": [], "default_pytorch": []}
+    with package_step(images, labels, chosen) as ours:
+        steps = {"fewlabels": ours, "default_pytorch": default_step(images, labels)}
+        for _ in range(rounds):
+            for name, step in steps.items():
+                with memory.kept() if name == "fewlabels" else nullcontext():
+                    step()  # makes the libraries and the memory ready
+                    start = time.perf_counter()
+                    for _ in range(STEPS):
+                        step()
+                    seconds[name].append((time.perf_counter() - start) / STEPS)
     rates = {name: [BATCH / one for one in taken] for name, taken in seconds.items()}
     ratios = [a / b for a, b in zip(*rates.values(), strict=True)]
     return {
@@ -164,18 +163,22 @@ def new_network() -> Graph:
     )
 
 
-def package_step(images: torch.Tensor, labels: torch.Tensor, precision: str) -> Callable[[], None]:
+@contextmanager
+def package_step(
+    images: torch.Tensor, labels: torch.Tensor, precision: str
+) -> Iterator[Callable[[], None]]:
     graph = new_network().to(memory_format=torch.channels_last).train()
     images = images.contiguous(memory_format=torch.channels_last)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    return stepper(graph, images, labels, dtype)
+    with side_by_side.in_parts(graph, processes.join("cpu", precision)) as network:
+        yield stepper(graph, network, images, labels, dtype)
 
 
 def default_step(images: torch.Tensor, labels: torch.Tensor) -> Callable[[], None]:
     """The same network of torch's own norms and activations."""
     nodes = {name: Node(plain(one.module), one.inputs) for name, one in new_network().nodes.items()}
     graph = Graph(nodes, {"image": (3, SIDE, SIDE)}, ("logits",)).freeze("first").train()
-    return stepper(graph, images, labels, torch.float32)
+    return stepper(graph, graph, images, labels, torch.float32)
 
 
 def plain(module: nn.Module) -> nn.Module:
@@ -185,16 +188,19 @@ def plain(module: nn.Module) -> nn.Module:
 
 
 def stepper(
-    graph: Graph, images: torch.Tensor, labels: torch.Tensor, dtype: torch.dtype
+    graph: Graph,
+    network: nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    dtype: torch.dtype,
 ) -> Callable[[], None]:
     config = recipes.named("labels").training
     assert config is not None
     built = optimizers.build(graph, replace(config, batch_size=BATCH), dtype)
 
     def step() -> None:
-        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
-            loss = F.cross_entropy(graph(images), labels, label_smoothing=config.label_smoothing)
-        loss.backward()
+        smoothing = config.label_smoothing
+        F.cross_entropy(network(images), labels, label_smoothing=smoothing).backward()
         for optimizer in built:
             optimizer.step()
             optimizer.zero_grad()

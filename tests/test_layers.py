@@ -52,7 +52,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "mislabelled",
         "features excitations",
         "training training_loop training_steps training_config batches processes "
-        "optimizers averaging checkpoints tracking",
+        "optimizers averaging checkpoints tracking side_by_side",
         "architectures trained_features",
     ),
     ("ways/",),

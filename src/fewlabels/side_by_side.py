@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
+from fewlabels.batch_statistics import of_each_batch
 from fewlabels.features import single_threaded
 from fewlabels.graph import Graph
 
@@ -43,6 +44,17 @@ def in_parts(graph: Graph, fabric: "Fabric") -> Iterator[nn.Module]:
     n_parts = 1 if whole else torch.get_num_threads()
     with ThreadPoolExecutor(n_parts, initializer=single_threaded) as pool:
         yield InParts([graph, *(sharing(graph) for _ in range(n_parts - 1))], pool, fabric.autocast)
+
+
+@contextmanager
+def teacher(graph: Graph, fabric: "Fabric") -> Iterator[nn.Module]:
+    """The graph as it answers without gradients, normalising each batch by its own statistics.
+
+    Those of an average of a network in training are of images that were changed more.
+    """
+    graph = sharing(graph)
+    with of_each_batch(graph), in_parts(graph, fabric) as network, torch.no_grad():
+        yield network
 
 
 def sharing(graph: Graph) -> Graph:

@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Generator, Mapping
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -180,28 +180,15 @@ class Loop:
 
     def _loss(self, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         if isinstance(self.learn, TaughtStep):
-            return self.learn.learn(self.network, self._answers, batch)
+            assert self.teacher is not None, "`run` has made it"
+            return self.learn.learn(self.network, self.teacher, batch)
         return self.learn(self.network, batch)
 
-    @contextmanager
-    def _taught(self) -> Iterator[nn.Module | None]:
-        """The average as it answers in a step: by the statistics of each batch.
-
-        Its own are of images that were changed more.
-        """
+    def _taught(self) -> AbstractContextManager[nn.Module | None]:
         if not isinstance(self.learn, TaughtStep):
-            yield None
-            return
+            return nullcontext()
         assert self.averaged is not None, "`train` refuses a taught step without an average"
-        graph = side_by_side.sharing(self.averaged.graph)
-        with batch_statistics.of_each_batch(graph), side_by_side.in_parts(graph, self.fabric) as it:
-            yield it
-
-    @torch.no_grad()
-    def _answers(self, images: Tensor) -> Tensor:
-        assert self.teacher is not None, "a taught step has one"
-        answers: Tensor = self.teacher(images)
-        return answers
+        return side_by_side.teacher(self.averaged.graph, self.fabric)
 
     def _kept_step(self) -> TaughtStep | None:
         return self.learn if isinstance(self.learn, TaughtStep) else None
