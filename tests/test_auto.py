@@ -19,13 +19,16 @@ CIFAR = Facts(
     least_per_class=400,
     image_size=(32, 32),
     seconds=1700.0,
-    images_per_second=760.0,
+    images_per_second=2000.0,
     kmeans_seconds=250.0,
     cores=2,
     bf16=True,
     gpu=None,
     memory_gib=16.0,
 )
+
+
+STEPS, NARROW = {"consistency.schedule": "steps"}, {"network.widths": "32,64,128"}
 
 
 def chosen(**facts):
@@ -35,11 +38,12 @@ def chosen(**facts):
 def test_unlabelled_images_and_time_are_for_consistency():
     choice = chosen()
 
-    assert ("consistency", {}) == (choice.recipe, choice.settings)
-    (reason,) = choice.reasons
+    assert ("consistency", STEPS) == (choice.recipe, choice.settings)
+    reason, *others = choice.reasons
+    assert ["they are enough for a wide one, which learns in steps"] == others
     assert (
         "there are 46,000 unlabelled images beside 400 labels of each class, and 2 cores with bf16 "
-        "can show a network about 1,300,000 images in the time"
+        "can show a narrow network about 3,400,000 images in the time"
     ) == reason
 
 
@@ -56,7 +60,7 @@ def test_few_unlabelled_images_beside_many_labelled_ones_are_left_out():
 
 
 def test_a_few_minutes_are_for_labels_and_a_slower_machine_has_fewer():
-    assert "labels" == chosen(seconds=5 * 60.0).recipe
+    assert "labels" == chosen(seconds=3 * 60.0).recipe
     assert "consistency" == chosen(seconds=28 * 60.0).recipe
     assert "labels" == chosen(seconds=28 * 60.0, images_per_second=200.0, bf16=False).recipe
     assert "without bf16" in chosen(seconds=60.0, bf16=False).reasons[0]
@@ -76,29 +80,42 @@ def test_where_no_network_can_be_trained_k_means_is_taken_if_it_fits():
 
 def test_the_labels_have_a_larger_part_of_a_short_time():
     # 456,000 images for the labels of 1,292,000 in all
-    choice = chosen(n_labelled=11_400)
+    choice = chosen(n_labelled=11_400, images_per_second=760.0)
 
-    assert {"consistency.labels_part": "0.35"} == choice.settings
+    assert "0.35" == choice.settings["consistency.labels_part"]
     assert "the labels alone need about 460,000 images first" in choice.reasons
     # 40 times 20,000 of 1,300,000 would be over half
-    assert "0.5" == chosen(n_labelled=20_000).settings["consistency.labels_part"]
+    crowded = chosen(n_labelled=20_000, images_per_second=760.0)
+    assert "0.5" == crowded.settings["consistency.labels_part"]
     # as few as 1,000 labels take 300 steps of 256
-    assert {} == chosen(n_labelled=1000, least_per_class=100).settings
+    assert STEPS == chosen(n_labelled=1000, least_per_class=100).settings
+
+
+def test_a_network_is_as_wide_as_lets_it_see_each_label_40_times():
+    # a quarter of the time for the labels: 40 times 4,000 of a wide one are 432,000 of a narrow one
+    assert NARROW == chosen(seconds=1000.0, images_per_second=1727.0).settings
+    assert STEPS == chosen(seconds=1000.0, images_per_second=1729.0).settings
+    # without unlabelled images all of it
+    alone = {"n_unlabelled": 0, "seconds": 1000.0}
+    choice = chosen(**alone, images_per_second=431.0)
+    assert ("labels", NARROW) == (choice.recipe, choice.settings)
+    assert "a wider one would see too few" in choice.reasons
+    assert {} == chosen(**alone, images_per_second=433.0).settings
 
 
 def test_few_labels_of_a_class_are_called_uncertain():
     one, nine, ten = (chosen(n_labelled=10 * n, least_per_class=n) for n in (1, 9, 10))
 
-    assert "uncertain: a class has 1 label, and with under 10" in one.reasons[1]
-    assert "uncertain: a class has 9 labels" in nine.reasons[1]
-    assert "none can be held out to watch that the unlabelled images help" == nine.reasons[2]
-    assert 1 == len(ten.reasons)
+    assert "uncertain: a class has 1 label, and with under 10" in one.reasons[2]
+    assert "uncertain: a class has 9 labels" in nine.reasons[2]
+    assert "none can be held out to watch that the unlabelled images help" == nine.reasons[3]
+    assert 2 == len(ten.reasons)
 
 
 def test_little_memory_takes_smaller_batches():
     choice = chosen(memory_gib=2.0)
 
-    assert {"training.batch_size": "128", "steps.batch_size": "32"} == choice.settings
+    assert STEPS | {"training.batch_size": "128", "steps.batch_size": "32"} == choice.settings
     assert "there are 2.0 GiB of memory" in choice.reasons
 
 

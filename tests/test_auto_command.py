@@ -219,14 +219,16 @@ def test_without_a_budget_there_is_a_time_for_it_that_is_said(tiny_set: ImageSet
 def test_what_was_asked_for_goes_before_what_is_chosen(tiny_set: ImageSet, quick, monkeypatch):
     monkeypatch.setattr(auto, "UNLABELLED_LEAST", 200_000)
     quick(learning=560.0)
-    decided, heard = decide(tiny_set, settings={"consistency.labels_part": "0.4"})
+    asked = {"consistency.labels_part": "0.4", "network.widths": "4,6"}
+    decided, heard = decide(tiny_set, settings=asked)
     assert 0.4 == decided.recipe.consistency.labels_part
     assert {} == decided.record["settings"]
     assert "auto takes the recipe consistency: " in heard.text
 
     chosen, heard = decide(tiny_set)
     assert 0.31 == chosen.recipe.consistency.labels_part
-    assert "auto takes the recipe consistency, consistency.labels_part=0.31: " in heard.text
+    narrow = "auto takes the recipe consistency, network.widths=32,64,128, "
+    assert f"{narrow}consistency.labels_part=0.31: " in heard.text
 
 
 def test_k_means_takes_the_time_it_takes(tiny_set: ImageSet, quick, monkeypatch):

@@ -74,7 +74,7 @@ def test_speeds_are_those_of_the_clock(precision: str, monkeypatch):
 
     speeds = promise.measure_speeds(SMALL, images(5), **how)
 
-    assert 0.7 * 64 / 0.5 == pytest.approx(speeds.learning)
+    assert 0.7 * 128 / 0.5 == pytest.approx(speeds.learning)
     assert 2 * 32 * torch.get_num_threads() / 0.5 == pytest.approx(speeds.answering)
 
 

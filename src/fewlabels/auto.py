@@ -19,6 +19,9 @@ NAME = recipes.AUTO
 # The time where none is given: half an hour, and less for a few images, which need no more.
 USUAL_SECONDS, LEAST_SECONDS = 1800.0, 60.0
 ENOUGH_LOOKS = 300  # at every image (not measured)
+# A network of half the filters sees 2.7 times as many images; the whole one is better from some 40
+# epochs of the labels on ("What was tried for labels" in docs/accuracy.md).
+NARROW, WIDE_TAKES = (32, 64, 128), 2.7
 # A training on labels alone: 40 epochs of 4,000 labels gave 0.77 on CIFAR-10, and fewer images
 # still take some 300 steps of 256 to learn anything.
 LABELS_EPOCHS, LABELS_LEAST = 40, 300 * 256
@@ -45,7 +48,7 @@ class Facts:
     least_per_class : labels of the class that has the fewest
     image_size : (height, width) in pixels
     seconds : for learning one model
-    images_per_second : that a network learns from, measured here
+    images_per_second : that a network of `NARROW` widths learns from, measured here
     kmeans_seconds : that `kmeans-1` takes in all, estimated
     cores, bf16, gpu, memory_gib : the machine; bf16 says whether it is faster here, gpu is a name
     """
@@ -65,7 +68,7 @@ class Facts:
 
     @property
     def n_seen(self) -> int:
-        """Images that a network learns from in the time, each counted as often as it is seen."""
+        """Images that a narrow network learns from in the time, as often as each is seen."""
         return int(self.seconds * self.images_per_second)
 
     @property
@@ -120,7 +123,8 @@ class Doubt:
 
 
 def _seen(facts: Facts) -> str:
-    return f"{facts.machine} can show a network about {rounded(facts.n_seen):,} images in the time"
+    seen = f"{rounded(facts.n_seen):,} images in the time"
+    return f"{facts.machine} can show a narrow network about {seen}"
 
 
 RULES: tuple[Rule, ...] = (
@@ -160,6 +164,19 @@ RULES: tuple[Rule, ...] = (
 )
 
 TUNINGS: tuple[Tuning, ...] = (
+    Tuning(
+        ("labels", "consistency"),
+        "network.widths",
+        lambda facts: None if _is_wide(facts) else ",".join(map(str, NARROW)),
+        lambda facts: "a wider one would see too few",
+    ),
+    # in some 2,000 steps no better than a round, and still climbing
+    Tuning(
+        ("consistency",),
+        "consistency.schedule",
+        lambda facts: "steps" if _is_wide(facts) else None,
+        lambda facts: "they are enough for a wide one, which learns in steps",
+    ),
     Tuning(
         ("consistency",),
         "consistency.labels_part",
@@ -216,6 +233,13 @@ def choose(facts: Facts) -> Choice:
         if rule.recipe in doubt.recipes and doubt.holds(facts):
             reasons.append(doubt.text(facts))
     return Choice(recipe=rule.recipe, settings=settings, reasons=tuple(filter(None, reasons)))
+
+
+def _is_wide(facts: Facts) -> bool:
+    """Whether a wide network sees as much of the labels as it needs."""
+    unlabelled = facts.n_unlabelled >= UNLABELLED_FOR_LABELLED * facts.n_labelled
+    part = LABELS_PART if unlabelled else 1.0
+    return part * facts.n_seen >= WIDE_TAKES * facts.labels_need
 
 
 def _labels_part(facts: Facts) -> str | None:

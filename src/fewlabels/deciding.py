@@ -5,7 +5,7 @@ A run that was cut off keeps what was decided beside its checkpoints, so that it
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -124,9 +124,12 @@ def _measured(
     """Images a second that a network learns from and that it answers, and products a second."""
     known = recipes.settings_of(recipes.named("consistency"))
     recipe = recipes.named("consistency", {k: v for k, v in asked.settings.items() if k in known})
-    assert isinstance(recipe.network, WhitenedNetwork)
+    network = recipe.network
+    assert isinstance(network, WhitenedNetwork)
+    if "network.widths" not in asked.settings:
+        network = replace(network, widths=auto.NARROW)
     speeds = promise.measure_speeds(
-        recipe.network,
+        network,
         image_set.train,
         n_classes=len(image_set.class_names),
         flips=recipe.flips,

@@ -6,20 +6,25 @@ Shapes: N images.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import nn
 
-from fewlabels import features
+from fewlabels import features, processes
 from fewlabels.architectures import FirstLayer, WhitenedNetwork
 from fewlabels.errors import ConfigError
-from fewlabels.graph import Graph
 from fewlabels.images import Images, as_float
 from fewlabels.progress import stage
+from fewlabels.side_by_side import in_parts
 from fewlabels.ways import labels as labels_way
 
-BATCH = 64  # images
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+BATCH = 128  # images
 LEARNING = 0.7  # of the speed of both passes alone: views, the optimizer and the teacher take time
 # seconds, on two cores that had other work too: the first layer's filters; files and the report
 FILTERS, WRITING = 2.0, 6.0
@@ -65,8 +70,13 @@ def measure_speeds(
     graph = labels_way.build(network, start, None, n_classes, images.size, seed)
     n_answered = 2 * features.BATCH * (torch.get_num_threads() if device == "cpu" else 1)
     some = _some(images, n_answered)
-    with stage("measuring how fast a network learns here", total=1):
-        learning = BATCH / _best(_both_passes(graph, images, n_classes, device, precision), 3)
+    graph.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    fabric = processes.join(device, precision)
+    with (
+        stage("measuring how fast a network learns here", total=1),
+        in_parts(graph, fabric) as learner,
+    ):
+        learning = BATCH / _best(_both_passes(learner, images, n_classes, fabric), 3)
     what = "measuring how fast it answers"
     answering = n_answered / _best(
         lambda: features.extract(graph, some, flips=flips, device=device, what=what), 2
@@ -75,20 +85,17 @@ def measure_speeds(
 
 
 def _both_passes(
-    graph: Graph, images: Images, n_classes: int, device: str, precision: str
+    network: nn.Module, images: Images, n_classes: int, fabric: "Fabric"
 ) -> Callable[[], object]:
-    graph.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    pictures = as_float(_some(images, BATCH).pixels[:]).to(device)
+    pictures = as_float(_some(images, BATCH).pixels[:]).to(fabric.device)
     pictures = pictures.contiguous(memory_format=torch.channels_last)
-    labels_N = torch.arange(BATCH, device=device) % n_classes
-    kind = torch.device(device).type
+    labels_N = torch.arange(BATCH, device=fabric.device) % n_classes
 
     def passes() -> float:
-        graph.train()
-        with torch.autocast(kind, torch.bfloat16, enabled=precision == "bf16"):
-            loss = F.cross_entropy(graph(pictures), labels_N)
-        loss.backward()
-        graph.zero_grad()
+        network.train()
+        loss = F.cross_entropy(network(pictures), labels_N)
+        fabric.backward(loss)
+        network.zero_grad()
         return loss.item()  # waits for a GPU
 
     return passes

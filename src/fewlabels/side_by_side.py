@@ -36,30 +36,35 @@ def in_parts(graph: Graph, fabric: "Fabric") -> Iterator[nn.Module]:
     The weights are the graph's own. Where batch norm takes the statistics of a batch it takes those
     of each part, and the graph's running statistics follow the first one.
     """
-    if fabric.world_size > 1 and any(weight.requires_grad for weight in graph.parameters()):
-        yield fabric.setup_module(graph)  # which averages the gradients of all processes
-        return
     draws = any(isinstance(layer, _DropoutNd) and layer.p > 0 for layer in graph.modules())
     whole = fabric.device.type != "cpu" or fabric.world_size > 1 or draws
     n_parts = 1 if whole else torch.get_num_threads()
+    if n_parts == 1 and any(weight.requires_grad for weight in graph.parameters()):
+        yield fabric.setup_module(graph)  # which averages the gradients of several processes
+        return
     with ThreadPoolExecutor(n_parts, initializer=single_threaded) as pool:
         yield InParts([graph, *(sharing(graph) for _ in range(n_parts - 1))], pool, fabric.autocast)
 
 
 @contextmanager
 def teacher(graph: Graph, fabric: "Fabric") -> Iterator[nn.Module]:
-    """The graph as it answers without gradients, normalising each batch by its own statistics.
+    """A graph that does not learn, as it answers when it normalises each batch by its statistics.
 
     Those of an average of a network in training are of images that were changed more.
     """
-    graph = sharing(graph)
-    with of_each_batch(graph), in_parts(graph, fabric) as network, torch.no_grad():
+    with of_each_batch(graph):
+        answering = sharing(graph)  # which stays so when the graph itself is put back
+    with in_parts(answering, fabric) as network:
         yield network
 
 
 def sharing(graph: Graph) -> Graph:
-    """A graph of the same weights, with running statistics of its own."""
-    return copy.deepcopy(graph, {id(weight): weight for weight in graph.parameters()})
+    """A graph of the same weights, with running statistics of its own where they move."""
+    shared: list[Tensor] = list(graph.parameters())
+    for module in graph.modules():
+        if not module.training:
+            shared += module.buffers(recurse=False)
+    return copy.deepcopy(graph, {id(tensor): tensor for tensor in shared})
 
 
 class InParts(nn.Module):
@@ -80,17 +85,20 @@ class InParts(nn.Module):
         super().__init__()
         self.graphs, self.pool, self.precision = nn.ModuleList(graphs), pool, precision
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, wanted: Sequence[str] | None = None) -> Any:
+        """As `Graph.forward`; what is `wanted` by name is computed of whole batches."""
+        if wanted is not None:
+            with self.precision():
+                return self.graphs[0](images, wanted=wanted)
         n_parts = min(len(self.graphs), len(images) // LEAST)
         if n_parts < 2:
-            return self._answers(self.graphs[0], images)
+            return self.answers(self.graphs[0], images)
         weights = [weight for weight in self.graphs[0].parameters() if weight.requires_grad]
         if not torch.is_grad_enabled():
             weights = []
-        answers: Tensor = _SideBySide.apply(self, images.chunk(n_parts), *weights)
-        return answers
+        return _SideBySide.apply(self, images.chunk(n_parts), *weights)
 
-    def _answers(self, graph: nn.Module, images: Tensor) -> Tensor:
+    def answers(self, graph: nn.Module, images: Tensor) -> Tensor:
         with self.precision():
             answers: Tensor = graph(images)
         return answers.float()
@@ -108,7 +116,7 @@ class _SideBySide(torch.autograd.Function):
     ) -> Tensor:
         def answer(graph: nn.Module, part: Tensor) -> Tensor:
             with torch.set_grad_enabled(bool(weights)):  # a thread has a mode of its own
-                return network._answers(graph, part)
+                return network.answers(graph, part)
 
         ctx.run, ctx.weights = network.pool.map, weights
         ctx.answers = list(network.pool.map(answer, network.graphs, parts))
