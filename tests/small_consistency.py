@@ -32,8 +32,10 @@ PARTS = ConsistencyParts(
     labels=LabelsConfig(),
     network=WhitenedNetwork(widths=(6, 8), first_filters=8),
     training=TRAINING,
+    rounds=TRAINING,
     steps=replace(TRAINING, batch_size=6, epochs=2),
     strong=Augmentation(flip=0.5, max_shift=0.2, brightness=0.1),
+    mild=Augmentation(flip=0.5, max_shift=0.2),
     weak=Augmentation(flip=0.5),
 )
 

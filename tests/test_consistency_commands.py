@@ -22,17 +22,14 @@ from small_runs import SMALL
 
 pytest_plugins = ("run_fixtures",)
 
-SETTINGS = {name: value for name, value in SMALL["consistency"].items() if name != "steps.epochs"}
+EPOCHS_OF = ("rounds.epochs", "steps.epochs")
+SETTINGS = {name: value for name, value in SMALL["consistency"].items() if name not in EPOCHS_OF}
 WORDS = [
     *("--recipe", "consistency", "--precision", "fp32", "--set", "consistency.most_held_out=0.4"),
     *[w for name, value in SETTINGS.items() for w in ("--set", f"{name}={value}")],
 ]
-EPOCHS = (
-    "--set",
-    "training.epochs=2",
-    "--set",
-    "steps.epochs=2",
-)  # of 2 steps each, then 2 of 3 in the second phase
+# of 2 steps each, then 2 of 3 in the second phase of steps
+EPOCHS = [w for name in ("training.epochs", *EPOCHS_OF) for w in ("--set", f"{name}=2")]
 
 KILLED = """
 import os, sys

@@ -143,7 +143,7 @@ def test_a_value_that_does_not_fit_is_refused(name: str, key: str, text: str, me
         ("surrogate", {"network": WhitenedNetwork()}, "is a ExemplarNetwork; got Whitened"),
         ("surrogate", {"labels": LabelsConfig()}, "from surrogates or from labels, not both"),
         ("consistency", {"steps": None}, "recipe consistency needs the part 'steps'"),
-        ("consistency", {"consistency": None}, "has no use for the part 'steps'"),
+        ("consistency", {"consistency": None}, "has no use for the part 'rounds'"),
         ("labels", {"weak": Augmentation()}, "recipe labels has no use for the part 'weak'"),
         ("surrogate", {"surrogates": None}, "recipe surrogate needs the part 'surrogates'"),
         ("kmeans-1", {"filters": None}, "recipe kmeans-1 has no way to learn"),

@@ -13,6 +13,7 @@ from fewlabels import recipes
 from fewlabels.errors import ConfigError
 from fewlabels.recipes import RECIPES, named
 from fewlabels.settings import near, settings_of
+from fewlabels.ways.consistency_config import ConsistencyConfig
 
 NAME = recipes.AUTO
 
@@ -31,8 +32,8 @@ LABELS_EPOCHS, LABELS_LEAST = 40, 300 * 256
 UNLABELLED_LEAST = 400_000
 # Fewer unlabelled images than labelled ones have little to tell (not measured).
 UNLABELLED_FOR_LABELLED = 1.0
-# The part of the time for the labels alone: the recipe's own, more where the time is short.
-LABELS_PART, MOST_LABELS_PART = 0.25, 0.5
+# The part of the time that the recipe gives the labels alone.
+LABELS_PART = ConsistencyConfig().labels_part
 # A tenth of a class is held out to watch: with fewer labels there is nothing to watch with.
 FEW_LABELS = 10
 # k-means takes the time it takes, and the estimate of it is rough.
@@ -170,24 +171,17 @@ TUNINGS: tuple[Tuning, ...] = (
         lambda facts: None if _is_wide(facts) else ",".join(map(str, NARROW)),
         lambda facts: "a wider one would see too few",
     ),
-    # in some 2,000 steps no better than a round, and still climbing
-    Tuning(
-        ("consistency",),
-        "consistency.schedule",
-        lambda facts: "steps" if _is_wide(facts) else None,
-        lambda facts: "they are enough for a wide one, which learns in steps",
-    ),
-    Tuning(
-        ("consistency",),
-        "consistency.labels_part",
-        lambda facts: _labels_part(facts),
-        lambda facts: f"the labels alone need about {rounded(facts.labels_need):,} images first",
-    ),
     Tuning(
         ("labels", "consistency"),
         "training.batch_size",
         lambda facts: "128" if facts.memory_gib < LITTLE_MEMORY else None,
         lambda facts: f"there are {facts.memory_gib:.1f} GiB of memory",
+    ),
+    Tuning(
+        ("consistency",),
+        "rounds.batch_size",
+        lambda facts: "128" if facts.memory_gib < LITTLE_MEMORY else None,
+        lambda facts: "",
     ),
     Tuning(
         ("consistency",),
@@ -240,11 +234,6 @@ def _is_wide(facts: Facts) -> bool:
     unlabelled = facts.n_unlabelled >= UNLABELLED_FOR_LABELLED * facts.n_labelled
     part = LABELS_PART if unlabelled else 1.0
     return part * facts.n_seen >= WIDE_TAKES * facts.labels_need
-
-
-def _labels_part(facts: Facts) -> str | None:
-    part = round(facts.labels_need / max(1, facts.n_seen), 2)
-    return f"{min(part, MOST_LABELS_PART):g}" if part > LABELS_PART else None
 
 
 def usual_seconds(n_images: int, images_per_second: float) -> float:

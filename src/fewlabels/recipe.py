@@ -26,8 +26,9 @@ class Recipe:
     surrogates, surrogate : the classes made from unlabelled images, and learning to tell them apart
     selfsupervised : learning that two views of an unlabelled image agree
     labels : learning from the labelled images; the network then ends in the classes themselves
-    consistency, steps, weak : learning from unlabelled images too, after `labels`; the training in
-        steps, and how the teacher's views are changed
+    consistency : learning from unlabelled images too, after `labels`
+    rounds, mild : of its schedule *rounds*, the training and how images are changed
+    steps, weak : of its schedule *steps*, the training and how the teacher's views are changed
     network, training, augmentation : of what is learned by gradients; None where nothing is
     head : from features to classes; None where the network ends in the classes. Beside `labels`
         and `filters` it reads the filters' features, and forms a committee with the network
@@ -42,8 +43,10 @@ class Recipe:
     consistency: ConsistencyConfig | None = None
     network: WhitenedNetwork | ReportNetwork | ExemplarNetwork | None = None
     training: TrainingConfig | None = None
+    rounds: TrainingConfig | None = None
     steps: TrainingConfig | None = None
     augmentation: Augmentation | None = None
+    mild: Augmentation | None = None
     weak: Augmentation | None = None
     head: HeadConfig | None = field(default_factory=HeadConfig)
 
@@ -65,8 +68,7 @@ class Recipe:
             "augmentation": self.labels is not None or self.selfsupervised is not None,
             "surrogates": self.surrogate is not None,
             "head": self.labels is None or self.is_committee,
-            "steps": self.consistency is not None,
-            "weak": self.consistency is not None,
+            **dict.fromkeys(("rounds", "mild", "steps", "weak"), self.consistency is not None),
         }
         if self.consistency is not None and self.labels is None:
             raise ConfigError(f"recipe {self.name} needs the part 'labels' beside 'consistency'")
@@ -118,16 +120,19 @@ class Recipe:
     def consistency_parts(self) -> ConsistencyParts:
         """What `ways.consistency` is made of; of a recipe with that part."""
         assert self.consistency is not None and self.labels is not None
-        assert self.training is not None and self.steps is not None
-        assert self.augmentation is not None and self.weak is not None
+        assert self.training is not None and self.augmentation is not None
+        assert self.rounds is not None and self.mild is not None
+        assert self.steps is not None and self.weak is not None
         assert self.network is not None and not isinstance(self.network, ExemplarNetwork)
         return ConsistencyParts(
             consistency=self.consistency,
             labels=self.labels,
             network=self.network,
             training=self.training,
+            rounds=self.rounds,
             steps=self.steps,
             strong=self.augmentation,
+            mild=self.mild,
             weak=self.weak,
             filters=self.filters,
         )

@@ -151,7 +151,7 @@ def within(
             f"a budget is for recipes that learn by gradients, and {recipe.name} takes the time "
             "it takes: leave --budget out"
         )
-    for part in ("training", "steps"):
+    for part in ("training", "rounds", "steps"):
         training = getattr(recipe, part)
         if settings and f"{part}.epochs" in settings:
             raise ConfigError(

@@ -55,10 +55,30 @@ def labels() -> Recipe:
 
 def consistency() -> Recipe:
     """The network of `labels`, which then learns from its own answers on unlabelled images too."""
+    alone = labels()
+    assert alone.training is not None
     return replace(
-        labels(),
+        alone,
         name="consistency",
         consistency=ConsistencyConfig(),
+        rounds=replace(
+            alone.training,
+            epochs=12,
+            learning_rate=0.1,
+            head_learning_rate=2.0,
+            bias_learning_rate=2.0,
+            label_smoothing=0.0,  # the answers are soft already
+        ),
+        # each of many images is seen a few times: what must not be learned by heart is little
+        mild=Augmentation(
+            flip=0.5,
+            max_shift=0.125,
+            brightness=0.1,
+            contrast=0.1,
+            saturation=0.15,
+            hue=0.015,
+            cutout=0.25,
+        ),
         steps=TrainingConfig(
             batch_size=64,
             epochs=40,

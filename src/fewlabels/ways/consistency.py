@@ -110,7 +110,7 @@ def learn(
     course.train(
         "labels",
         baseline,
-        course.examples(course.pixels, course.labels),
+        course.examples(course.pixels, course.labels, parts.strong),
         parts.training,
         course.time.part(config.labels_part),
     )

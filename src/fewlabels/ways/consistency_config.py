@@ -58,7 +58,7 @@ class ConsistencyConfig:
 
     schedule: str = "rounds"
     start: str = "labels"
-    labels_part: float = 0.25
+    labels_part: float = 0.5
     held_out: int = 20
     most_held_out: float = 0.1
     thresholds: str = "adaptive"
@@ -125,9 +125,11 @@ class ConsistencyConfig:
 class ConsistencyParts:
     """The parts of a recipe that the way is made of.
 
-    labels, training : of the network of labels alone, and of each round
-    steps : of the second phase of *steps*; its batch are the labelled images of a step
-    strong : how labelled images and the student's views are changed; weak : the teacher's views
+    labels, training, strong : of the network of labels alone, its training and how images are
+        changed, which goes for all views of *steps* but the teacher's
+    rounds, mild : of each round, the training and how images are changed
+    steps, weak : of the second phase of *steps*, the training, whose batch are the labelled images
+        of a step, and how the teacher's views are changed
     filters : of the network's first layer, where it is one of k-means
     """
 
@@ -135,8 +137,10 @@ class ConsistencyParts:
     labels: LabelsConfig
     network: WhitenedNetwork | ReportNetwork
     training: TrainingConfig
+    rounds: TrainingConfig
     steps: TrainingConfig
     strong: Augmentation
+    mild: Augmentation
     weak: Augmentation
     filters: FiltersConfig | None = None
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from fewlabels import checkpoints
 from fewlabels.architectures import FirstLayer
+from fewlabels.augment import Augmentation
 from fewlabels.batches import Examples
 from fewlabels.graph import Graph
 from fewlabels.images import Images
@@ -114,9 +115,11 @@ class Course:
             graph.load_state_dict({**graph.state_dict(), **self.body})
         return graph
 
-    def examples(self, pixels: Pixels, labels_N: np.ndarray) -> labels_way.LabelledImages:
-        """Images and their labels, changed strongly."""
-        return labels_way.examples(pixels, labels_N, self.parts.strong, self.seed)
+    def examples(
+        self, pixels: Pixels, labels_N: np.ndarray, augmentation: Augmentation
+    ) -> labels_way.LabelledImages:
+        """Images and their labels, changed so."""
+        return labels_way.examples(pixels, labels_N, augmentation, self.seed)
 
     def train(
         self,

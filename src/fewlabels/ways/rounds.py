@@ -1,15 +1,14 @@
 """The schedule *rounds*: a new network learns from labels and the surest answers of the last one.
 
 It learns from the answers as they are, as sure as they are right; of their classes alone a new
-network learned no more than the last one knew (docs/accuracy.md).
+network learned no more than the last one knew. It sees each of many images a few times only, and
+learns most where these are changed less than the few labelled ones are (docs/accuracy.md).
 
 Shapes: M unlabelled images, C of them chosen, L classes.
 Source: Lee, ICML workshop 2013 (pseudo-labels); Xie et al., Noisy Student, CVPR 2020 (a new
 network, strong augmentation, classes balanced, soft answers); Guo et al., ICML 2017 (the
 temperature).
 """
-
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -44,7 +43,6 @@ def train(
     A round learns from more answers than the one before, up to `round_share` of the images.
     """
     config, graph, n_used = course.parts.consistency, baseline, 0
-    soft = replace(course.parts.training, label_smoothing=0.0)  # as the answers are already
     for number in range(1, config.n_rounds + 1):
         name = f"round-{number}"
         if course.is_too_late_for(name):
@@ -74,7 +72,7 @@ def train(
                 name,
                 graph,
                 mixed(course, usable, chosen, answers_ML.numpy()[chosen]),
-                soft,
+                course.parts.rounds,
                 course.time_for(name, config.n_rounds + 1 - number),
                 AGREEMENT,
             )
@@ -114,4 +112,4 @@ def mixed(
         [course.pixels, usable.images.pixels], np.concatenate([repeated, n_labelled + chosen])
     )
     known_NL = np.eye(course.n_classes, dtype=np.float32)[course.labels[repeated]]
-    return course.examples(pixels, np.concatenate([known_NL, answers_CL]))
+    return course.examples(pixels, np.concatenate([known_NL, answers_CL]), course.parts.mild)
