@@ -32,8 +32,10 @@ from small_runs import SMALL
 
 pytest_plugins = ("run_fixtures",)
 
-EPOCHS = ("steps.epochs", "training.least_steps", "training.checkpoint_minutes")
-SETTINGS = {key: value for key, value in SMALL["consistency"].items() if key not in EPOCHS}
+ENDS = ("epochs", "least_steps", "checkpoint_minutes")
+SETTINGS = {
+    key: value for key, value in SMALL["consistency"].items() if key.split(".")[1] not in ENDS
+}
 WORDS = [word for name, value in SETTINGS.items() for word in ("--set", f"{name}={value}")]
 # a busy machine takes a while for its first step
 WORDS += ["--precision", "fp32", "--set", "consistency.labels_part=0.5"]
@@ -219,16 +221,14 @@ def test_without_a_budget_there_is_a_time_for_it_that_is_said(tiny_set: ImageSet
 def test_what_was_asked_for_goes_before_what_is_chosen(tiny_set: ImageSet, quick, monkeypatch):
     monkeypatch.setattr(auto, "UNLABELLED_LEAST", 200_000)
     quick(learning=560.0)
-    asked = {"consistency.labels_part": "0.4", "network.widths": "4,6"}
-    decided, heard = decide(tiny_set, settings=asked)
-    assert 0.4 == decided.recipe.consistency.labels_part
+    decided, heard = decide(tiny_set, settings={"network.widths": "4,6"})
+    assert (4, 6) == decided.recipe.network.widths
     assert {} == decided.record["settings"]
     assert "auto takes the recipe consistency: " in heard.text
 
     chosen, heard = decide(tiny_set)
-    assert 0.31 == chosen.recipe.consistency.labels_part
-    narrow = "auto takes the recipe consistency, network.widths=32,64,128, "
-    assert f"{narrow}consistency.labels_part=0.31: " in heard.text
+    assert (32, 64, 128) == chosen.recipe.network.widths
+    assert "auto takes the recipe consistency, network.widths=32,64,128: " in heard.text
 
 
 def test_k_means_takes_the_time_it_takes(tiny_set: ImageSet, quick, monkeypatch):

@@ -221,7 +221,7 @@ def test_without_unlabelled_images_the_training_images_are_learned_from(tiny_set
     with watching(Listener()):
         fit(replace(tiny_set, unlabeled=None), RECIPE)
 
-    assert ["there are no unlabelled images"] == [text.split(":")[0] for text in said]
+    assert ["the set has no unlabelled images"] == [text.split(":")[0] for text in said]
 
 
 def test_a_device_that_is_not_there_is_refused(monkeypatch):

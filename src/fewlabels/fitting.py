@@ -125,8 +125,8 @@ def fit_folds(
     precision = precision_of(precision, device, checkpoints, resume)
     if image_set.unlabeled is None:
         say(
-            "there are no unlabelled images: what needs no labels learns from the training images "
-            "alone"
+            "the set has no unlabelled images: the training images without their labels take their "
+            "place"
         )
     if pool is None:
         pool = splits.pool(image_set, plan.withheld)
