@@ -59,6 +59,14 @@ def test_a_saved_and_loaded_model_answers_the_same_bit_for_bit(
     assert {"run": {"seed": 7}} == loaded.info
 
 
+def test_a_model_names_its_recipe_and_its_accuracy_in_a_line(model: Model):
+    height, width = model.image_size
+    classes = f"{len(model.class_names)} classes"
+    line = f"<Model: {model.recipe.name}; {classes}; {height} x {width} pixels"
+    assert repr(replace(model, scores={})) == f"{line}>"
+    assert repr(replace(model, scores={"accuracy": 0.73456})) == f"{line}; accuracy 0.735>"
+
+
 def test_no_file_of_a_model_is_a_pickle(model: Model, tmp_path: Path):
     model.save(tmp_path)
 

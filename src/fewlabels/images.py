@@ -46,6 +46,12 @@ class Images:
     def __len__(self) -> int:
         return len(self.pixels)
 
+    def __repr__(self) -> str:
+        """In a line, as a set has many thousands of names and pixels."""
+        height, width = self.size
+        labels = "without labels" if self.labels is None else "labelled"
+        return f"<Images: {len(self):,} of {height} x {width} pixels, {labels}>"
+
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) in pixels."""
@@ -141,6 +147,15 @@ class ImageSet:
                 f"labels of {self.name} ({part}) are classes 0 to {n_classes - 1}; got {wrong}: "
                 "mend the label or add the class name"
             )
+
+    def __repr__(self) -> str:
+        """In a line; the parts, `damaged` and `notes` are there to be asked for."""
+        height, width = self.train.size
+        counts = ", ".join(f"{part} {len(images):,}" for part, images in self.parts().items())
+        facts = [f"{len(self.class_names)} classes", f"{height} x {width} pixels", counts]
+        facts += [f"folds {len(self.folds)}"] * bool(self.folds)
+        facts += [f"damaged {len(self.damaged)}"] * bool(self.damaged)
+        return f"<ImageSet {self.name!r}: {'; '.join(facts)}>"
 
     def parts(self) -> dict[str, Images]:
         """The parts that are there, by name, in the order train, validation, test, unlabeled."""

@@ -59,7 +59,15 @@ class Model:
     recipe: Recipe
     image_size: tuple[int, int]
     info: Mapping[str, Any] = field(default_factory=dict)
-    scores: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    scores: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """In a line, without the weights."""
+        height, width = self.image_size
+        facts = [self.recipe.name, f"{len(self.class_names)} classes", f"{height} x {width} pixels"]
+        if "accuracy" in self.scores:
+            facts.append(f"accuracy {self.scores['accuracy']:.3f}")
+        return f"<Model: {'; '.join(facts)}>"
 
     def predict(
         self,
