@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare, kstest
 
+from fewlabels import tones
 from fewlabels.augment import Augmentation, Transformations, apply, augment, draw, unchanged
 from fewlabels.draws import image_keys
 from fewlabels.errors import ConfigError
@@ -23,6 +24,7 @@ EVERYTHING = Augmentation(
     min_scale=0.6,
     max_scale=1.5,
     max_shear=0.3,
+    tones=0.5,
     brightness=0.4,
     contrast=0.4,
     saturation=0.4,
@@ -48,7 +50,7 @@ def with_(n_images: int, **changed: object) -> Transformations:
 def test_geometry_equals_a_slow_float64_twin_to_half_a_grey_level(height, width, size):
     pixels = some_images(12, height, width)
     settings = replace(
-        EVERYTHING, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0, cutout=0.0
+        EVERYTHING, tones=0.0, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0, cutout=0.0
     )
     given = draw(settings, image_keys(0, 0, np.arange(12)), (height, width), (size, size))
 
@@ -71,7 +73,8 @@ def test_geometry_equals_a_slow_float64_twin_to_half_a_grey_level(height, width,
 
 def test_colours_follow_the_geometry():
     pixels = some_images(4)
-    given = draw(EVERYTHING, image_keys(3, 0, np.arange(4)), (16, 16), (16, 16))
+    settings = replace(EVERYTHING, tones=0.0)
+    given = draw(settings, image_keys(3, 0, np.arange(4)), (16, 16), (16, 16))
     one, zero = np.ones(4), np.zeros(4)
     plain = replace(given, brightness=one, contrast=one, saturation=one, hue=zero, cutout_side=0)
     moved_images = np.rint(levels(apply(pixels, plain))).astype(np.uint8)
@@ -83,6 +86,32 @@ def test_colours_follow_the_geometry():
     without_cutout = apply(pixels, replace(given, cutout_side=0))
     assert torch.equal(apply(moved_images, still), without_cutout)
     assert not torch.equal(without_cutout, apply(pixels, plain))
+
+
+def test_tones_follow_the_geometry_and_change_before_the_colours():
+    pixels = some_images(8)
+    given = draw(replace(EVERYTHING, tones=1.0), image_keys(3, 0, np.arange(8)), (16, 16), (16, 16))
+    colours = ("brightness", "contrast", "saturation", "hue")
+    still = {name: getattr(unchanged(8), name) for name in (*colours, "tone")}
+    shown = np.rint(levels(apply(pixels, replace(given, **still, cutout_side=0))))
+    levels_N3YX = shown.astype(np.float32)
+    tones.change(levels_N3YX, given.tone, given.tone_strength)
+
+    only_colours = {name: getattr(given, name) for name in colours}
+    expected = apply(levels_N3YX.astype(np.uint8), with_(8, **only_colours))
+    assert torch.equal(expected, apply(pixels, replace(given, cutout_side=0)))
+
+
+def test_as_many_tones_are_changed_as_told_each_way_as_often():
+    keys = image_keys(0, 0, np.arange(20_000))
+    drawn = draw(Augmentation(tones=0.6), keys, (4, 4), (4, 4))
+    counts = np.bincount(drawn.tone.astype(int), minlength=7)
+
+    assert 0.4 == pytest.approx(counts[0] / 20_000, abs=0.02)
+    assert 0.001 < chisquare(counts[1:]).pvalue
+    assert 0.001 < kstest(drawn.tone_strength, "uniform").pvalue
+    assert not draw(Augmentation(), keys, (4, 4), (4, 4)).tone.any()
+    assert draw(Augmentation(tones=1.0), keys, (4, 4), (4, 4)).tone.all()
 
 
 @pytest.mark.parametrize("size", [None, 15])

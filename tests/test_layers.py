@@ -29,7 +29,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "notebook",
         "images joined",
         "graph graph_backward graph_checks graph_files graph_plans module_kinds drawing",
-        "augment resampling colours draws",
+        "augment resampling tones colours draws",
         "kmeans",
         "solving",
         "copies near_copies",

@@ -1,7 +1,7 @@
 """Random transformations of uint8 images, made on a CPU as fast as a network there can learn.
 
 `draw` makes the random numbers, each image's from its own key (see `fewlabels.draws`); `apply`
-does what they say: one resampling, then one matrix product for the colours, then the cutout.
+does what they say: one resampling, the tones, one matrix product for the colours, the cutout.
 
 Shapes: N images, 3 channels, H W height and width of the source, Y X those of the output.
 """
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fewlabels import tones
 from fewlabels.colours import colour_matrices, contrast_offsets, linear
 from fewlabels.draws import uniform
 from fewlabels.errors import ConfigError
@@ -34,6 +35,7 @@ class Augmentation:
     min_scale: float = 1.0  # above 1 enlarges what is seen
     max_scale: float = 1.0
     max_shear: float = 0.0  # both ways, pixels to the side for each pixel down
+    tones: float = 0.0  # how often one operation of `fewlabels.tones` changes an image, in [0, 1]
     brightness: float = 0.0  # b: all values times a factor from [1 - b, 1 + b]
     contrast: float = 0.0  # c: distances from the picture's mean gray times [1 - c, 1 + c]
     saturation: float = 0.0  # s: distances from the pixel's own gray times [1 - s, 1 + s]
@@ -67,6 +69,7 @@ class Transformations:
 
     flip : bool, mirrored left to right; shift_N2 : (down, right) in output pixels
     rotation_deg : anti-clockwise; scale : above 1 enlarges; shear : to the right for each down
+    tone : number of an operation of `tones.change`, 0 for none; tone_strength : in [0, 1)
     brightness, contrast, saturation : factors; hue : in turns
     cutout_N2 : (row, column) of the middle of the gray square, in output pixels
     cutout_side : its side in output pixels, one for all; 0 is no square
@@ -77,6 +80,8 @@ class Transformations:
     rotation_deg: np.ndarray
     scale: np.ndarray
     shear: np.ndarray
+    tone: np.ndarray
+    tone_strength: np.ndarray
     brightness: np.ndarray
     contrast: np.ndarray
     saturation: np.ndarray
@@ -97,6 +102,8 @@ def unchanged(n_images: int) -> Transformations:
         rotation_deg=zero,
         scale=one,
         shear=zero,
+        tone=zero,
+        tone_strength=zero,
         brightness=one,
         contrast=one,
         saturation=one,
@@ -118,7 +125,9 @@ def draw(
     keys_N : int64 array of shape (n_images,), such as `fewlabels.draws.image_keys` gives
     source_size, output_size : (height, width) in pixels
     """
-    (flip, down, right, rotation, scale, shear, *colour, row, column) = uniform(keys_N, 12)
+    (flip, down, right, rotation, scale, shear, *colour, row, column, tone, strength) = uniform(
+        keys_N, 14
+    )
     size_2 = np.array(output_size)
     shift_N2 = np.stack([down, right], 1)
     if settings.moves_only and source_size == output_size:
@@ -133,6 +142,8 @@ def draw(
         rotation_deg=_both_ways(rotation, settings.max_rotation_deg),
         scale=settings.min_scale + scale * (settings.max_scale - settings.min_scale),
         shear=_both_ways(shear, settings.max_shear),
+        tone=_operation(tone, settings.tones),
+        tone_strength=strength,
         brightness=1 + _both_ways(brightness, settings.brightness),
         contrast=1 + _both_ways(contrast, settings.contrast),
         saturation=1 + _both_ways(saturation, settings.saturation),
@@ -140,6 +151,12 @@ def draw(
         cutout_N2=np.floor(np.stack([row, column], 1) * size_2),
         cutout_side=round(settings.cutout * min(output_size)),
     )
+
+
+def _operation(uniform_numbers: np.ndarray, how_often: float) -> np.ndarray:
+    """0 for none, else one of the operations on tones, each as likely."""
+    number = 1 + np.floor(uniform_numbers / max(how_often, 1e-9) * tones.N_OPERATIONS)
+    return np.where(uniform_numbers < how_often, number, 0)
 
 
 def _both_ways(uniform_numbers: np.ndarray, most: float) -> np.ndarray:
@@ -153,7 +170,7 @@ def apply(
     size: int | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """Transform each image as told: geometry in one resampling, then colours, then cutout.
+    """Transform each image as told: geometry in one resampling, tones, colours, then cutout.
 
     Parameters
     ----------
@@ -189,6 +206,7 @@ def apply(
     pictures_N3YX = np.empty((n_images, 3, *output_size), np.float32)
     for part in chunks(n_images, (height, width)):
         levels_n3YX = resample(pixels_N3HW[part], map_N23[part], output_size)
+        tones.change(levels_n3YX, transformations.tone[part], transformations.tone_strength[part])
         pictures_N3YX[part] = _coloured(levels_n3YX, transformations, part)
     _cut_out(pictures_N3YX, transformations)
     return torch.from_numpy(pictures_N3YX).to(dtype)
