@@ -29,6 +29,7 @@ CIFAR = Facts(
 
 
 NARROW = {"network.widths": "32,64,128"}
+THREE = {"consistency.n_teachers": "3"}
 
 
 def chosen(**facts):
@@ -38,7 +39,7 @@ def chosen(**facts):
 def test_unlabelled_images_and_time_are_for_consistency():
     choice = chosen()
 
-    assert ("consistency", {}) == (choice.recipe, choice.settings)
+    assert ("consistency", THREE) == (choice.recipe, choice.settings)
     assert (
         "there are 46,000 unlabelled images beside 400 labels of each class, and 2 cores with bf16 "
         "can show a narrow network about 3,400,000 images in the time",
@@ -77,19 +78,29 @@ def test_where_no_network_can_be_trained_k_means_is_taken_if_it_fits():
 
 
 def test_a_network_is_as_wide_as_lets_it_see_each_label_40_times():
-    # half of the time for the labels: 40 times 4,000 of a wide one are 432,000 of a narrow one
-    assert NARROW == chosen(seconds=1000.0, images_per_second=863.0).settings
-    assert {} == chosen(seconds=1000.0, images_per_second=865.0).settings
+    # half of the time for the labels: 40 times 4,000 of a wide one are 432,000 of a narrow one,
+    # of which there could be two more teachers
+    narrow = {**NARROW, "consistency.n_teachers": "2"}
+    assert narrow == chosen(seconds=1000.0, images_per_second=863.0).settings
+    one = {"consistency.n_teachers": "1"}
+    assert one == chosen(seconds=1000.0, images_per_second=865.0).settings
     # 1,000 labels take no fewer than 300 steps of 256
     few = {"n_labelled": 1000, "least_per_class": 100, "seconds": 1000.0}
-    assert NARROW == chosen(**few, images_per_second=414.0).settings
-    assert {} == chosen(**few, images_per_second=415.0).settings
+    assert narrow == chosen(**few, images_per_second=414.0).settings
+    assert one == chosen(**few, images_per_second=415.0).settings
     # without unlabelled images all of it
     alone = {"n_unlabelled": 0, "seconds": 1000.0}
     choice = chosen(**alone, images_per_second=431.0)
     assert ("labels", NARROW) == (choice.recipe, choice.settings)
     assert "a wider one would see too few" in choice.reasons
     assert {} == chosen(**alone, images_per_second=433.0).settings
+
+
+def test_as_many_networks_teach_as_see_each_label_40_times():
+    # half of the time for the labels, and 2.7 times 160,000 images for each wide one
+    assert THREE == chosen(seconds=1000.0, images_per_second=4 * 864.0 - 1).settings
+    assert {} == chosen(seconds=1000.0, images_per_second=4 * 864.0 + 1).settings
+    assert {} == chosen(seconds=1e6).settings
 
 
 def test_few_labels_of_a_class_are_called_uncertain():
@@ -105,6 +116,7 @@ def test_little_memory_takes_smaller_batches():
     choice = chosen(memory_gib=2.0)
 
     assert {
+        **THREE,
         "training.batch_size": "128",
         "rounds.batch_size": "128",
         "steps.batch_size": "32",

@@ -223,12 +223,12 @@ def test_what_was_asked_for_goes_before_what_is_chosen(tiny_set: ImageSet, quick
     quick(learning=560.0)
     decided, heard = decide(tiny_set, settings={"network.widths": "4,6"})
     assert (4, 6) == decided.recipe.network.widths
-    assert {} == decided.record["settings"]
-    assert "auto takes the recipe consistency: " in heard.text
+    assert {"consistency.n_teachers": "1"} == decided.record["settings"]
+    assert "auto takes the recipe consistency, consistency.n_teachers=1: " in heard.text
 
     chosen, heard = decide(tiny_set)
     assert (32, 64, 128) == chosen.recipe.network.widths
-    assert "auto takes the recipe consistency, network.widths=32,64,128: " in heard.text
+    assert "auto takes the recipe consistency, network.widths=32,64,128, consistency" in heard.text
 
 
 def test_k_means_takes_the_time_it_takes(tiny_set: ImageSet, quick, monkeypatch):

@@ -34,6 +34,8 @@ UNLABELLED_LEAST = 400_000
 UNLABELLED_FOR_LABELLED = 1.0
 # The part of the time that the recipe gives the labels alone.
 LABELS_PART = ConsistencyConfig().labels_part
+# Networks that learn the labels, and answer for the others together.
+MOST_TEACHERS = ConsistencyConfig().n_teachers
 # A tenth of a class is held out to watch: with fewer labels there is nothing to watch with.
 FEW_LABELS = 10
 # k-means takes the time it takes, and the estimate of it is rough.
@@ -172,6 +174,12 @@ TUNINGS: tuple[Tuning, ...] = (
         lambda facts: "a wider one would see too few",
     ),
     Tuning(
+        ("consistency",),
+        "consistency.n_teachers",
+        lambda facts: None if _n_teachers(facts) == MOST_TEACHERS else str(_n_teachers(facts)),
+        lambda facts: "",
+    ),
+    Tuning(
         ("labels", "consistency"),
         "training.batch_size",
         lambda facts: "128" if facts.memory_gib < LITTLE_MEMORY else None,
@@ -234,6 +242,13 @@ def _is_wide(facts: Facts) -> bool:
     unlabelled = facts.n_unlabelled >= UNLABELLED_FOR_LABELLED * facts.n_labelled
     part = LABELS_PART if unlabelled else 1.0
     return part * facts.n_seen >= WIDE_TAKES * facts.labels_need
+
+
+def _n_teachers(facts: Facts) -> int:
+    """As many as see as much of the labels as each needs, from 1 to what the recipe has."""
+    takes = WIDE_TAKES if _is_wide(facts) else 1.0
+    enough = LABELS_PART * facts.n_seen / (takes * facts.labels_need)
+    return min(MOST_TEACHERS, max(1, int(enough)))
 
 
 def usual_seconds(n_images: int, images_per_second: float) -> float:

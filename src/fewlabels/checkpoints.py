@@ -137,13 +137,9 @@ def check(found: Mapping[str, Any], expected: Mapping[str, Any], path: Path) -> 
     fixed = [("the seed", found["seed"], expected["seed"])]
     fixed += [("the number of images", found["n_examples"], expected["n_examples"])]
     fixed += [("the precision", found["precision"], expected["precision"])]
-    fixed += [("the --budget", _budget(found), _budget(expected))]
     fixed += [(f"training.{name}", before.get(name), now[name]) for name in FIXED]
     for name, was, wanted in fixed:
-        if was != wanted:
-            raise CheckpointError(
-                f"{path} was made with {was} as {name}, not {wanted}: give the same, or {ANEW}"
-            )
+        _check_same(name, was, wanted, path)
     was_from, now_from = found["made_from"], expected["made_from"]
     for name in {**was_from, **now_from}:
         if was_from.get(name) != now_from.get(name):
@@ -151,6 +147,8 @@ def check(found: Mapping[str, Any], expected: Mapping[str, Any], path: Path) -> 
                 f"{path} was made with other {name}: resume with the images and settings of its "
                 f"run, or {ANEW}"
             )
+    # after the settings, as these share out the time
+    _check_same("the --budget", _budget(found), _budget(expected), path)
     weight = origins.unlike(found["first_weights"], expected["first_weights"])
     if weight is not None:
         raise CheckpointError(
@@ -162,6 +160,13 @@ def check(found: Mapping[str, Any], expected: Mapping[str, Any], path: Path) -> 
         for name in now
         if name in before and name not in FIXED and now[name] != before[name]
     ]
+
+
+def _check_same(name: str, was: Any, wanted: Any, path: Path) -> None:
+    if was != wanted:
+        raise CheckpointError(
+            f"{path} was made with {was} as {name}, not {wanted}: give the same, or {ANEW}"
+        )
 
 
 def _budget(made_by: Mapping[str, Any]) -> str:

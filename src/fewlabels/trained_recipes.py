@@ -43,6 +43,7 @@ def labels() -> Recipe:
             min_scale=0.85,
             max_scale=1.2,
             max_shear=0.1,
+            tones=0.6,  # without them a long training learns the images by heart
             brightness=0.2,
             contrast=0.2,
             saturation=0.3,

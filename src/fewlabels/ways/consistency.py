@@ -5,7 +5,7 @@ images that neither learned from tell whether the result is worse, and then it i
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -106,14 +106,8 @@ def learn(
             "make the network worse"
         )
     course.body = starts.body(course, unlabelled)
-    baseline = course.new_network()
-    course.train(
-        "labels",
-        baseline,
-        course.examples(course.pixels, course.labels, parts.strong),
-        parts.training,
-        course.time.part(config.labels_part),
-    )
+    teachers = _teachers(course)
+    baseline = teachers[0]
     found = usable(course, unlabelled)
     if not len(found):
         say("no unlabelled image belongs to one of the classes: learning from the labels alone")
@@ -133,10 +127,33 @@ def learn(
         )
         graph, n_used = steps.train(course, baseline, found, step)
     else:
-        graph, n_used = rounds.train(course, baseline, found, prior_L, aligned, watch)
+        graph, n_used = rounds.train(course, teachers, found, prior_L, aligned, watch)
     graph, facts = better(baseline, graph, watch)
     facts |= {"aligned": aligned, "n_unlabeled_used": 0 if facts["fell_back"] else n_used}
     return _with_head(graph, watch, n_classes, facts)
+
+
+def _teachers(course: Course) -> list[Graph]:
+    """Networks of the labels alone; the first one is the baseline.
+
+    The others' images are changed in tones from never to twice as often: networks that learned
+    alike err alike, and their joint answers are hardly better than one's.
+    """
+    config, parts = course.parts.consistency, course.parts
+    n_teachers = config.n_teachers if config.schedule == "rounds" else 1
+    often = np.linspace(0, min(1.0, 2 * parts.strong.tones), n_teachers - 1)
+    teachers = []
+    for number, tones in enumerate([parts.strong.tones, *often.tolist()]):
+        graph, strong = course.new_network(number), replace(parts.strong, tones=tones)
+        course.train(
+            "labels" if number == 0 else f"labels-{number + 1}",
+            graph,
+            course.examples(course.pixels, course.labels, strong, number),
+            parts.training,
+            course.time.part(config.labels_part / n_teachers),
+        )
+        teachers.append(graph)
+    return teachers
 
 
 def _labels_alone(course: Course, labelled: Images, measure: Measure | None) -> Learned:

@@ -29,6 +29,9 @@ class ConsistencyConfig:
         with ones that learned that two views of an unlabelled image agree, "selfsupervised"
     labels_part : of a budget of time, what the network of labels alone has; it is the start and
         the baseline
+    n_teachers : networks of labels alone whose joint answers teach the first round, which share
+        the time of `labels_part`; they differ in their first weights and in how often tones of
+        their images are changed. The first is the baseline, and the only one in *steps*
     held_out : labelled images of each class that are not learned from, and watch that the result
         is no worse than the baseline; at most the part `most_held_out` of the class
     thresholds : of the probability from which on an answer is learned from: "adaptive", in steps
@@ -59,6 +62,7 @@ class ConsistencyConfig:
     schedule: str = "rounds"
     start: str = "labels"
     labels_part: float = 0.5
+    n_teachers: int = 4
     held_out: int = 20
     most_held_out: float = 0.1
     thresholds: str = "adaptive"
@@ -101,6 +105,7 @@ class ConsistencyConfig:
         for name in (
             "unlabelled_ratio",
             "steps_per_epoch",
+            "n_teachers",
             "n_rounds",
             "surrogate_epochs",
             "selfsupervised_epochs",

@@ -4,7 +4,7 @@ Shapes: N labelled images, M unlabelled ones, L classes.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from fewlabels.processes import shared_mean
 from fewlabels.training import Measure, TaughtStep, TrainingConfig, train
 from fewlabels.training import Step as Step
 from fewlabels.ways import labels as labels_way
-from fewlabels.ways.answering import answered
+from fewlabels.ways.answering import joint_logits
 from fewlabels.ways.consistency_config import ConsistencyParts
 from fewlabels.ways.selfsupervised import PROJECTOR
 
@@ -116,10 +116,10 @@ class Course:
         return graph
 
     def examples(
-        self, pixels: Pixels, labels_N: np.ndarray, augmentation: Augmentation
+        self, pixels: Pixels, labels_N: np.ndarray, augmentation: Augmentation, number: int = 0
     ) -> labels_way.LabelledImages:
-        """Images and their labels, changed so."""
-        return labels_way.examples(pixels, labels_N, augmentation, self.seed)
+        """Images and their labels, changed so; another number draws other changes."""
+        return labels_way.examples(pixels, labels_N, augmentation, self.seed + number)
 
     def train(
         self,
@@ -179,22 +179,22 @@ class Course:
 
     def answers(
         self,
-        graph: Graph,
+        graphs: Sequence[Graph],
         images: Images,
         what: str,
         *,
         flips: bool = False,
         temperature: float = 1.0,
     ) -> Tensor:
-        """Probabilities, float32 of shape (n_images, n_classes)."""
-        logits_NL = answered(
-            graph,
+        """Probabilities by the networks' mean logits, float32 of shape (n_images, n_classes)."""
+        logits_NL = joint_logits(
+            graphs,
             images,
             flips=flips,
             device=self.how["device"],
             precision=self.how["precision"],
             what=what,
-        )["logits"]
+        )
         return (logits_NL / temperature).softmax(1)
 
     def epochs(self, config: TrainingConfig, epochs: int) -> TrainingConfig:

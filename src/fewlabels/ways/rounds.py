@@ -1,14 +1,18 @@
-"""The schedule *rounds*: a new network learns from labels and the surest answers of the last one.
+"""The schedule *rounds*: a new network learns from labels and the surest answers of the last.
 
-It learns from the answers as they are, as sure as they are right; of their classes alone a new
-network learned no more than the last one knew. It sees each of many images a few times only, and
-learns most where these are changed less than the few labelled ones are (docs/accuracy.md).
+Several networks that learned the labels alone answer first, together, as they err on different
+images. A new network learns from the answers as they are, as sure as they are right; of their
+classes alone it learned no more than the last one knew. It sees each of many images a few times
+only, and learns most where these are changed less than the few labelled ones are
+(docs/accuracy.md).
 
 Shapes: M unlabelled images, C of them chosen, L classes.
 Source: Lee, ICML workshop 2013 (pseudo-labels); Xie et al., Noisy Student, CVPR 2020 (a new
 network, strong augmentation, classes balanced, soft answers); Guo et al., ICML 2017 (the
 temperature).
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -31,7 +35,7 @@ AGREEMENT = cross_entropy(accuracy="accuracy_answers")
 
 def train(
     course: Course,
-    baseline: Graph,
+    teachers: Sequence[Graph],
     usable: Usable,
     prior_L: Tensor,
     aligns: bool,
@@ -39,21 +43,22 @@ def train(
 ) -> tuple[Graph, int]:
     """The network of the last round that there were time and confident answers for.
 
-    Beside it stands how many unlabelled images it learned from.
+    Beside it stands how many unlabelled images it learned from. The first round learns from the
+    teachers' joint answers; where there is none, the result is the first of them.
     A round learns from more answers than the one before, up to `round_share` of the images.
     """
-    config, graph, n_used = course.parts.consistency, baseline, 0
+    config, graph, n_used = course.parts.consistency, teachers[0], 0
     for number in range(1, config.n_rounds + 1):
         name = f"round-{number}"
         if course.is_too_late_for(name):
             say(f"there is no time for round {number}")
             return graph, n_used
         answers_ML = course.answers(
-            graph,
+            teachers,
             usable.images,
             "answers to unlabelled images",
             flips=course.parts.labels.flips,
-            temperature=watch.temperature(graph),
+            temperature=watch.temperature(teachers),
         )
         weights_M = torch.from_numpy(usable.weights)
         if aligns:
@@ -67,7 +72,7 @@ def train(
             if not len(chosen):
                 say(f"round {number}: no answer to an unlabelled image is sure enough: the end")
                 return graph, n_used
-            graph = course.new_network(number)
+            graph = course.new_network(config.n_teachers - 1 + number)
             course.train(
                 name,
                 graph,
@@ -76,7 +81,7 @@ def train(
                 course.time_for(name, config.n_rounds + 1 - number),
                 AGREEMENT,
             )
-        n_used = len(chosen)
+        teachers, n_used = [graph], len(chosen)
     return graph, n_used
 
 
