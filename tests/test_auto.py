@@ -91,7 +91,7 @@ def test_a_network_is_as_wide_as_lets_it_see_each_label_40_times():
     # without unlabelled images all of it
     alone = {"n_unlabelled": 0, "seconds": 1000.0}
     choice = chosen(**alone, images_per_second=431.0)
-    assert ("labels", NARROW) == (choice.recipe, choice.settings)
+    assert ("labels", {**NARROW, "labels.n_networks": "2"}) == (choice.recipe, choice.settings)
     assert "a wider one would see too few" in choice.reasons
     assert {} == chosen(**alone, images_per_second=433.0).settings
 
@@ -101,6 +101,13 @@ def test_as_many_networks_teach_as_see_each_label_40_times():
     assert THREE == chosen(seconds=1000.0, images_per_second=4 * 864.0 - 1).settings
     assert {} == chosen(seconds=1000.0, images_per_second=4 * 864.0 + 1).settings
     assert {} == chosen(seconds=1e6).settings
+    # without unlabelled images all of the time, and the recipe's own is one
+    alone = {"n_unlabelled": 0, "seconds": 1000.0}
+    assert {} == chosen(**alone, images_per_second=863.0).settings
+    choice = chosen(**alone, images_per_second=865.0)
+    assert {"labels.n_networks": "2"} == choice.settings
+    assert "several networks that answer together know more" in choice.reasons[-1]
+    assert {"labels.n_networks": "4"} == chosen(**alone, images_per_second=9e9).settings
 
 
 def test_few_labels_of_a_class_are_called_uncertain():

@@ -11,7 +11,7 @@ import torch
 from fewlabels import progress
 from fewlabels.errors import DataError
 from fewlabels.images import Images
-from fewlabels.ways import labels, steps, usable
+from fewlabels.ways import first_layers, labels, steps, usable
 from fewlabels.ways.consistency_config import ConsistencyConfig
 from fewlabels.ways.course import Time
 from small_consistency import (
@@ -56,7 +56,7 @@ def test_an_epoch_of_steps_tells_how_much_is_learned_from():
 
 def test_without_unlabelled_images_it_is_the_way_of_labels():
     learned, heard = learn(coloured(), NOTHING)
-    first = labels.first_layer(coloured(seed=9), PARTS.network, None, seed=0)
+    first = first_layers.first_layer(coloured(seed=9), PARTS.network, None, seed=0)
     graph, head = labels.learn(
         coloured(), 3, PARTS.network, first, PARTS.labels, TRAINING, PARTS.strong,
         seed=0, precision="fp32",

@@ -16,7 +16,7 @@ from fewlabels.errors import ConfigError, DataError
 from fewlabels.images import Images, as_float
 from fewlabels.patches import cut
 from fewlabels.training import TrainingConfig
-from fewlabels.ways import filters, labels
+from fewlabels.ways import filters, first_layers, labels
 from fewlabels.ways.filters import FiltersConfig, LayerConfig
 from fewlabels.ways.labels import LabelledImages, LabelsConfig
 
@@ -37,10 +37,10 @@ def coloured(n_each=(30, 30, 30), side=8, seed=0) -> Images:
     return Images(pixels=pixels.astype(np.uint8), labels=labels_N)
 
 
-def learn(labelled: Images, training=TRAINING, **how):
-    first = labels.first_layer(coloured(seed=9), NETWORK, None, seed=0)
+def learn(labelled: Images, training=TRAINING, config=CONFIG, **how):
+    first = first_layers.first_layer(coloured(seed=9), NETWORK, None, seed=0)
     how = {"seed": 0, "precision": "fp32", **how}
-    return labels.learn(labelled, 3, NETWORK, first, CONFIG, training, AUGMENTATION, **how)
+    return labels.learn(labelled, 3, NETWORK, first, config, training, AUGMENTATION, **how)
 
 
 def answers(pair, images: Images) -> np.ndarray:
@@ -54,7 +54,7 @@ def answers(pair, images: Images) -> np.ndarray:
 
 def test_whitened_answers_have_mean_0_and_variance_1_and_do_not_correlate():
     images = coloured((200, 200, 200))
-    found = labels.whitening_filters(images, 2, 24, seed=0)
+    found = first_layers.whitening_filters(images, 2, 24, seed=0)
 
     cut_PD = cut(images.pixels, 2, 20, np.random.default_rng(5))
     answers_PF = as_float(cut_PD) @ found.filters_F3kk.flatten(1).T + found.offset_F
@@ -67,7 +67,7 @@ def test_whitened_answers_have_mean_0_and_variance_1_and_do_not_correlate():
 def test_fewer_whitening_filters_are_the_strongest_axes():
     images = coloured()
     all_of_them, some = (
-        labels.whitening_filters(images, 2, n, seed=0).filters_F3kk for n in (100, 6)
+        first_layers.whitening_filters(images, 2, n, seed=0).filters_F3kk for n in (100, 6)
     )
 
     assert (24, 6) == (len(all_of_them), len(some))
@@ -79,7 +79,7 @@ def test_centroid_filters_answer_as_the_encoder_compares():
     layer = LayerConfig(n_filters=5, patch_size=4, patches_per_image=4)
     graph = filters.learn(images, FiltersConfig(layers=(layer,), iterations=3), seed=0)
 
-    found = labels.centroid_filters(graph)
+    found = first_layers.centroid_filters(graph)
 
     encoder = graph.layers["layer1"]
     pictures = as_float(images.pixels[:3])
@@ -92,10 +92,10 @@ def test_centroid_filters_answer_as_the_encoder_compares():
 def test_the_report_s_first_layer_starts_from_centroids_or_at_random():
     layer = LayerConfig(n_filters=5, patch_size=4, stride=2, patches_per_image=4)
     config, images = FiltersConfig(layers=(layer,), iterations=2), coloured()
-    centroids = labels.first_layer(images, ReportNetwork(), config, seed=0)
+    centroids = first_layers.first_layer(images, ReportNetwork(), config, seed=0)
 
     assert (5, 3, 4, 4) == centroids.filters_F3kk.shape
-    assert labels.first_layer(images, ReportNetwork(first="random"), config, seed=0) is None
+    assert first_layers.first_layer(images, ReportNetwork(first="random"), config, seed=0) is None
     graph = labels.build(ReportNetwork(width=4), centroids, config, 3, (8, 8), 0)
     assert ((4, 4), (2, 2)) == (
         graph.layers["layer1_conv"].kernel_size,
@@ -108,9 +108,9 @@ def test_filters_larger_than_the_images_are_refused():
     config = FiltersConfig(layers=(layer,))
     for first in ("centroids", "random"):
         with pytest.raises(DataError, match="patches of 9 x 9 need images at least as large"):
-            labels.first_layer(coloured(), ReportNetwork(first=first), config, seed=0)
+            first_layers.first_layer(coloured(), ReportNetwork(first=first), config, seed=0)
     with pytest.raises(DataError, match=r"9 x 9 filters needs images .* 8 x 8: .*first_size"):
-        labels.first_layer(coloured(), replace(NETWORK, first_size=9), None, seed=0)
+        first_layers.first_layer(coloured(), replace(NETWORK, first_size=9), None, seed=0)
 
 
 # --- what the network sees
@@ -227,3 +227,65 @@ def test_the_same_seed_gives_the_same_network():
 
     assert all(torch.equal(first[key], again[key]) for key in first)
     assert not torch.equal(first["layers.linear.weight"], other["layers.linear.weight"])
+
+
+# --- several networks that answer together
+
+TWO = replace(CONFIG, n_networks=2)
+
+
+def test_two_networks_answer_by_the_mean_of_what_each_learned_alone():
+    together, _ = learn(coloured(), config=TWO)
+    alone, _ = learn(coloured())
+    images = as_float(coloured(seed=3).pixels)
+    with torch.no_grad():
+        first = alone(images)
+        means = together(images)
+        second = together(images, wanted=("network2_flat",))["network2_flat"]
+
+    n_values = second.shape[1]
+    weights = together.layers["linear"].weight
+    scale = together.layers["logits"].factor
+    torch.testing.assert_close(means, (first / 2 + scale * second @ weights[:, n_values:].T))
+    assert not torch.equal(weights[:, :n_values], weights[:, n_values:])
+
+
+def test_networks_share_a_budget_and_are_measured_in_phases(monkeypatch):
+    budgets, phases = [], []
+    train = labels.train
+    monkeypatch.setattr(
+        labels,
+        "train",
+        lambda *a, **k: (budgets.append(k["budget_seconds"]), train(*a, **k))[1],
+    )
+    measure = labels.of_phase(lambda graph: {}, 2)
+    assert {"phase": 2} == measure(None)
+    learn(
+        coloured(), replace(TRAINING, epochs=0), TWO, budget_seconds=0.4,
+        measure=lambda graph: phases.append(len(budgets)) or {},
+    )  # fmt: skip
+
+    assert [0.2, 0.2] == budgets
+    assert {1, 2} == set(phases)
+
+
+def test_networks_that_were_cut_off_go_on_bit_for_bit(tmp_path: Path, monkeypatch):
+    whole, _ = learn(coloured(), config=TWO, folder=tmp_path / "whole")
+    assert {"network-1", "network-2"} == {path.name for path in (tmp_path / "whole").iterdir()}
+
+    train, begun = labels.train, []
+
+    def cut_off(*a, **k):
+        begun.append(k["folder"])
+        if len(begun) == 2:
+            raise KeyboardInterrupt
+        return train(*a, **k)
+
+    monkeypatch.setattr(labels, "train", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        learn(coloured(), config=TWO, folder=tmp_path / "cut")
+    monkeypatch.setattr(labels, "train", train)
+    resumed, _ = learn(coloured(), config=TWO, folder=tmp_path / "cut", resume=True)
+
+    expected = whole.state_dict()
+    assert all(torch.equal(expected[key], value) for key, value in resumed.state_dict().items())

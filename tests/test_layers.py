@@ -53,7 +53,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "features excitations",
         "training training_loop training_steps training_config batches processes "
         "optimizers averaging checkpoints tracking side_by_side",
-        "architectures trained_features",
+        "architectures ensembles trained_features",
     ),
     ("ways/",),
     (

@@ -18,7 +18,7 @@ from fewlabels.images import Images, ImageSet
 from fewlabels.joined import Joined
 from fewlabels.surrogates import SurrogateConfig
 from fewlabels.training import TrainingConfig
-from fewlabels.ways import labels, surrogate
+from fewlabels.ways import first_layers, labels, surrogate
 from fewlabels.ways.labels import LabelsConfig
 from fewlabels.ways.surrogate import SurrogateWayConfig
 from small_runs import SMALL
@@ -81,7 +81,7 @@ NETWORK = WhitenedNetwork(widths=(4, 6), first_filters=8)
 
 
 def learned_from_labels(folder: Path, pixels=PIXELS, labels_N=LABELS_N, shift=0.1, first=0, **how):
-    start = labels.first_layer(Images(pixels=PIXELS), NETWORK, None, seed=first)
+    start = first_layers.first_layer(Images(pixels=PIXELS), NETWORK, None, seed=first)
     return labels.learn(
         Images(pixels=pixels, labels=labels_N),
         3,

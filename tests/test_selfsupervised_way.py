@@ -16,7 +16,7 @@ from fewlabels.draws import image_keys
 from fewlabels.errors import CheckpointError, ConfigError, DataError
 from fewlabels.images import Images, as_float
 from fewlabels.training import TrainingConfig
-from fewlabels.ways import labels, selfsupervised, vicreg
+from fewlabels.ways import first_layers, labels, selfsupervised, vicreg
 from fewlabels.ways.selfsupervised import VIEWS, SelfSupervisedConfig, TwoViews
 
 IMAGES = Images(pixels=np.random.default_rng(0).integers(0, 256, (26, 3, 16, 16)).astype(np.uint8))
@@ -33,7 +33,7 @@ def learn(images=IMAGES, config=CONFIG, training=TRAINING, augmentation=VIEWS, *
 
 
 def new_graph(config=CONFIG):
-    first = labels.first_layer(IMAGES, NETWORK, None, seed=0)
+    first = first_layers.first_layer(IMAGES, NETWORK, None, seed=0)
     whole = labels.build(NETWORK, first, None, 2, IMAGES.size, 0)
     return whole, selfsupervised.projected(whole, config.projector, 0)
 
@@ -205,7 +205,7 @@ def test_a_longer_training_brings_views_of_an_image_together_and_keeps_images_ap
     noise = np.random.default_rng(2).integers(-40, 40, (40, 3, 16, 16))
     pixels = (colours + noise).clip(0, 255).astype(np.uint8)
     mirrored = Augmentation(flip=0.5, max_shift=0.2)
-    first = labels.first_layer(Images(pixels=pixels), NETWORK, None, seed=0)
+    first = first_layers.first_layer(Images(pixels=pixels), NETWORK, None, seed=0)
     whole = labels.build(NETWORK, first, None, 2, (16, 16), 0)
 
     trained = selfsupervised.train(

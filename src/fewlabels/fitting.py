@@ -25,7 +25,14 @@ from fewlabels.recipes import Recipe
 from fewlabels.recipes import as_recipe as as_recipe
 from fewlabels.recipes import within as within
 from fewlabels.training import Measure
-from fewlabels.ways import consistency, filters, selfsupervised, starts, surrogate
+from fewlabels.ways import (
+    consistency,
+    filters,
+    first_layers,
+    selfsupervised,
+    starts,
+    surrogate,
+)
 from fewlabels.ways import labels as labels_way
 
 
@@ -204,7 +211,7 @@ def _learn_from_labels(
     if recipe.is_committee:  # its filters come last, and what they lack must be known first
         check_enough(image_set, recipe, plan, pool)
     if recipe.consistency is None:
-        start = labels_way.first_layer(pool, recipe.network, recipe.filters, **how)
+        start = first_layers.first_layer(pool, recipe.network, recipe.filters, **how)
     else:
         start = starts.first_layer(pool, recipe.consistency_parts(), **how)
     # one that is drawn by the seed has nothing to do with unlabelled images

@@ -19,6 +19,7 @@ from fewlabels.errors import ConfigError
 from fewlabels.images import Images, as_float
 from fewlabels.progress import stage
 from fewlabels.side_by_side import in_parts
+from fewlabels.ways import first_layers
 from fewlabels.ways import labels as labels_way
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def measure_speeds(
     Raises DataError if the network is not for images so small.
     """
     size, _ = network.first_layer(images.size)
-    labels_way.check_first_layer(images.size, size)
+    first_layers.check_first_layer(images.size, size)
     draw = torch.Generator().manual_seed(seed)
     n_filters = min(network.first_filters, 6 * size * size)
     start = FirstLayer(

@@ -5,14 +5,14 @@ images that neither learned from tell whether the result is worse, and then it i
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from fewlabels import origins
+from fewlabels import ensembles, origins
 from fewlabels.architectures import FirstLayer
 from fewlabels.graph import Graph
 from fewlabels.heads import Head
@@ -134,17 +134,12 @@ def learn(
 
 
 def _teachers(course: Course) -> list[Graph]:
-    """Networks of the labels alone; the first one is the baseline.
-
-    The others' images are changed in tones from never to twice as often: networks that learned
-    alike err alike, and their joint answers are hardly better than one's.
-    """
+    """Networks of the labels alone; the first one is the baseline."""
     config, parts = course.parts.consistency, course.parts
     n_teachers = config.n_teachers if config.schedule == "rounds" else 1
-    often = np.linspace(0, min(1.0, 2 * parts.strong.tones), n_teachers - 1)
     teachers = []
-    for number, tones in enumerate([parts.strong.tones, *often.tolist()]):
-        graph, strong = course.new_network(number), replace(parts.strong, tones=tones)
+    for number, strong in enumerate(ensembles.variants(parts.strong, n_teachers)):
+        graph = course.new_network(number)
         course.train(
             "labels" if number == 0 else f"labels-{number + 1}",
             graph,

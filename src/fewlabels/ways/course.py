@@ -142,17 +142,12 @@ class Course:
             **self.how,
             budget_seconds=seconds,
             folder=self.folder_of(name),
-            measure=self._measure_of(self.phase) if measured else None,
+            measure=labels_way.of_phase(self.measure, self.phase) if measured else None,
             step=step,
             unchanged=self.pixels if measured else None,
         )
         self.how["precision"] = trained.precision
         self.time.took(trained.seconds, began)
-
-    def _measure_of(self, phase: int) -> Measure | None:
-        """What is measured, and which of the model's trainings it was measured in."""
-        measure = self.measure
-        return None if measure is None else lambda graph: {**measure(graph), "phase": phase}
 
     def folder_of(self, name: str) -> Path | None:
         """Where the training `name` keeps its checkpoints."""

@@ -1,7 +1,6 @@
 """The third way to fill a network: backpropagation on the labelled images.
 
-Shapes: N images, P patches, D values in a patch, E axes, F filters of the first layer, k their
-side, L classes.
+Shapes: N images, L classes.
 """
 
 from collections.abc import Mapping
@@ -12,26 +11,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fewlabels import architectures, features, heads, origins, patches
-from fewlabels.architectures import FirstLayer, ReportNetwork, WhitenedNetwork
+from fewlabels import architectures, ensembles, features, heads, origins
+from fewlabels.architectures import FirstLayer, WhitenedNetwork
 from fewlabels.augment import Augmentation, augment
 from fewlabels.draws import image_keys
 from fewlabels.errors import ConfigError, DataError
 from fewlabels.graph import Graph
 from fewlabels.heads import Head
-from fewlabels.images import Images, as_float
+from fewlabels.images import Images
 from fewlabels.joined import Pixels
-from fewlabels.layers import PatchEncoder
-from fewlabels.progress import say, stage
+from fewlabels.progress import say
 from fewlabels.training import Measure, TrainingConfig, train
-from fewlabels.ways import filters
 from fewlabels.ways.filters import FiltersConfig
+from fewlabels.ways.first_layers import Network
 
-N_IMAGES, PATCHES_PER_IMAGE = 5000, 20  # whitened filters have few values, and need no more
-WHITENING_EPSILON = 5e-4  # part of the mean variance, as in airbench94
 MOST_HELD_OUT = 1 / 20  # at most this part of the labels is kept apart
-
-Network = WhitenedNetwork | ReportNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,14 +35,19 @@ class LabelsConfig:
     held_out : labelled images of each class that are not learned from and tell how sure the
         answers may be (the temperature of the softmax); at most a twentieth of the class
     flips : answer with the mean of the logits of an image and of its mirror image
+    n_networks : that learn one after another and answer together, sharing a budget of time; see
+        `ensembles`. One learns most in a few minutes, several in many
     """
 
     held_out: int = 8
     flips: bool = True
+    n_networks: int = 1
 
     def __post_init__(self) -> None:
         if self.held_out < 0:
             raise ConfigError(f"labels.held_out is at least 0; got {self.held_out}")
+        if self.n_networks < 1:
+            raise ConfigError(f"labels.n_networks is at least 1; got {self.n_networks}")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -74,84 +73,6 @@ class LabelledImages:
         return pictures, torch.from_numpy(self.labels[indices_N])
 
 
-def first_layer(
-    unlabeled: Images,
-    network: Network,
-    filters_config: FiltersConfig | None,
-    *,
-    seed: int,
-    device: str = "cpu",
-    precision: str = "auto",
-) -> FirstLayer | None:
-    """The label-free part: what the first layer starts from, learned from unlabelled images.
-
-    Returns
-    -------
-    whitening filters, or centroids of k-means brought back to pixels; None where the network draws
-    its own
-
-    Raises DataError if the filters are larger than the images.
-    """
-    if isinstance(network, WhitenedNetwork):
-        size, _ = network.first_layer(unlabeled.size)
-        return whitening_filters(unlabeled, size, network.first_filters, seed)
-    assert filters_config is not None, "a recipe with a ReportNetwork has filters"
-    patches.check_fits(*unlabeled.size, filters_config.layers[0].patch_size)
-    if network.first == "random":
-        return None
-    graph = filters.learn(unlabeled, filters_config, seed=seed, device=device, precision=precision)
-    return centroid_filters(graph)
-
-
-def whitening_filters(images: Images, size: int, n_filters: int, seed: int) -> FirstLayer:
-    """Filters whose answers to patches of these images have mean 0 and variance 1, uncorrelated.
-
-    They are the axes of the patches' covariance, the strongest first, each divided by the
-    deviation along it; then their negatives, so that an activation keeps both signs.
-
-    Parameters
-    ----------
-    size : side of a patch in pixels; n_filters : at most so many, of 2 x 3 x size x size
-
-    Source: Page, How to train your ResNet 8, 2019; the negatives, Jordan, arXiv:2404.00498.
-    """
-    draw = np.random.default_rng(seed)
-    chosen = np.sort(draw.permutation(len(images))[:N_IMAGES])
-    check_first_layer(images.size, size)
-    with stage("whitening", total=1):
-        cut_PD = patches.cut(images.pixels[chosen], size, PATCHES_PER_IMAGE, draw)
-        whitening = patches.fit_whitening(
-            as_float(cut_PD), epsilon=WHITENING_EPSILON, max_values=max(1, n_filters // 2)
-        )
-    axes_E3kk = whitening.project_DE.T.reshape(-1, 3, size, size)
-    offset_E = -(whitening.mean_D @ whitening.project_DE)
-    return FirstLayer(torch.cat([axes_E3kk, -axes_E3kk]), torch.cat([offset_E, -offset_E]))
-
-
-def check_first_layer(image_size: tuple[int, int], size: int) -> None:
-    """Raises DataError if filters of size x size are larger than images of (height, width)."""
-    if size > min(image_size):
-        raise DataError(
-            f"a first layer of {size} x {size} filters needs images at least as large; these are "
-            f"{image_size[0]} x {image_size[1]}: use larger images (--size) or a smaller "
-            "network.first_size"
-        )
-
-
-def centroid_filters(graph: Graph) -> FirstLayer:
-    """The first layer of a network of k-means filters as filters over pixels.
-
-    A filter answers a patch with the product of its whitened values and the centroid; the division
-    by the patch's contrast is left to batch norm.
-    """
-    encoder = graph.layers["layer1"]
-    assert isinstance(encoder, PatchEncoder), "the first layer of filters is an encoder"
-    project_ED = encoder.project_GETss[0].flatten(1)
-    filters_FD = encoder.centroids_GKE[0] @ project_ED
-    offset_F = -(encoder.centroids_GKE[0] @ encoder.offset_GE[0])
-    return FirstLayer(filters_FD.view(-1, *encoder.project_GETss.shape[2:]), offset_F)
-
-
 def learn(
     labelled: Images,
     n_classes: int,
@@ -171,12 +92,12 @@ def learn(
     measure: Measure | None = None,
     made_from: Mapping[str, str] | None = None,
 ) -> tuple[Graph, Head]:
-    """Train a network on labelled images.
+    """Train a network on labelled images, or several, each in a folder of its own.
 
     Parameters
     ----------
     labelled : with labels in [0, n_classes)
-    start : as `first_layer` gives it
+    start : as `first_layers.first_layer` gives it
     budget_seconds, folder, resume, measure : see `training.train`
     made_from : digests of what `start` was learned from, see `training.train`
 
@@ -189,28 +110,43 @@ def learn(
     """
     assert labelled.labels is not None, "labelled images have labels"
     held = held_out(labelled.labels, config.held_out, seed)
-    graph = build(network, start, filters_config, n_classes, labelled.size, seed)
     kept = np.setdiff1d(np.arange(len(labelled)), held)
-    train(
-        graph,
-        examples(labelled.pixels[kept], labelled.labels[kept], augmentation, seed),
-        training,
-        seed=seed,
-        device=device,
-        precision=precision,
-        budget_seconds=budget_seconds,
-        folder=folder,
-        resume=resume,
-        measure=measure,
-        made_from={
-            "labelled images": origins.of_images(labelled.pixels),
-            "labels": origins.of_labels(labelled.labels),
-            "settings of augmentation": origins.of_settings(augmentation),
-            **(made_from or {}),
-        },
-        unchanged=labelled.pixels[kept],
-    )
+    made_from = {
+        "labelled images": origins.of_images(labelled.pixels),
+        "labels": origins.of_labels(labelled.labels),
+        "settings of augmentation": origins.of_settings(augmentation),
+        **(made_from or {}),
+    }
+    n_networks, networks = config.n_networks, []
+    for number, changes in enumerate(ensembles.variants(augmentation, n_networks)):
+        one = build(network, start, filters_config, n_classes, labelled.size, seed + number)
+        train(
+            one,
+            examples(labelled.pixels[kept], labelled.labels[kept], changes, seed + number),
+            training,
+            seed=seed,
+            device=device,
+            precision=precision,
+            budget_seconds=None if budget_seconds is None else budget_seconds / n_networks,
+            folder=_folder_of(number, folder, n_networks),
+            resume=resume,
+            measure=of_phase(measure, number + 1) if n_networks > 1 else measure,
+            made_from=made_from,
+            unchanged=labelled.pixels[kept],
+        )
+        networks.append(one)
+    graph = ensembles.joined(networks)
     return graph, head_of(graph, labelled.take(held), n_classes, flips=config.flips, device=device)
+
+
+def of_phase(measure: Measure | None, phase: int) -> Measure | None:
+    """What is measured, and which of a model's trainings it was measured in, from 1 on."""
+    return None if measure is None else lambda graph: {**measure(graph), "phase": phase}
+
+
+def _folder_of(number: int, folder: Path | None, n_networks: int) -> Path | None:
+    """Where the training of a network is kept: the folder itself where there is one alone."""
+    return folder if folder is None or n_networks == 1 else folder / f"network-{number + 1}"
 
 
 def examples(

@@ -25,8 +25,8 @@ from fewlabels.images import Images
 from fewlabels.joined import Pixels
 from fewlabels.trained_features import whitened_features
 from fewlabels.training import Batch, Step, TrainingConfig, train
+from fewlabels.ways import first_layers, vicreg
 from fewlabels.ways import labels as labels_way
-from fewlabels.ways import vicreg
 
 PROJECTOR = "projector"  # how the names of its nodes begin
 RATE = 0.1
@@ -190,7 +190,7 @@ def learn(
             "images are compared with others of their batch, and there is one alone: give at "
             "least 2 unlabelled images"
         )
-    first = labels_way.first_layer(unlabeled, network, None, seed=seed)
+    first = first_layers.first_layer(unlabeled, network, None, seed=seed)
     whole = labels_way.build(network, first, None, 2, unlabeled.size, seed)
     graph = projected(whole, config.projector, seed)
     train(

@@ -14,8 +14,7 @@ from fewlabels.images import Images, as_float
 from fewlabels.progress import say
 from fewlabels.surrogates import SurrogateConfig, surrogate_set
 from fewlabels.training import cross_entropy
-from fewlabels.ways import filters, selfsupervised
-from fewlabels.ways import labels as labels_way
+from fewlabels.ways import filters, first_layers, selfsupervised
 from fewlabels.ways.consistency_config import ConsistencyParts
 from fewlabels.ways.course import Course, body_of
 from fewlabels.ways.filters import FiltersConfig, LayerConfig
@@ -37,13 +36,13 @@ def first_layer(
 
     Returns
     -------
-    centroids of k-means, scaled, where the start is "filters"; else what `labels.first_layer` gives
+    centroids of k-means, scaled, where the start is "filters"; else as `first_layers.first_layer`
 
     Raises DataError if the filters are larger than the images.
     """
     how = {"seed": seed, "device": device, "precision": precision}
     if parts.consistency.start != "filters":
-        return labels_way.first_layer(images, parts.network, parts.filters, **how)  # type: ignore[arg-type]
+        return first_layers.first_layer(images, parts.network, parts.filters, **how)  # type: ignore[arg-type]
     assert isinstance(parts.network, WhitenedNetwork), "the parts check that"
     _, stride = parts.network.first_layer(images.size)
     # a whitened filter of 2 x 2 needs no clustering; edges and blobs are larger
@@ -52,7 +51,7 @@ def first_layer(
     layer = LayerConfig(n_filters=parts.network.first_filters, patch_size=size, stride=stride)
     config = FiltersConfig(layers=(layer,), iterations=ITERATIONS)
     graph = filters.learn(images, config, **how)  # type: ignore[arg-type]
-    return standardised(labels_way.centroid_filters(graph), images, seed)
+    return standardised(first_layers.centroid_filters(graph), images, seed)
 
 
 def standardised(first: FirstLayer, images: Images, seed: int) -> FirstLayer:
@@ -61,11 +60,11 @@ def standardised(first: FirstLayer, images: Images, seed: int) -> FirstLayer:
     Nothing normalises the answers of the whitened network's first layer, which is fixed.
     """
     draw = np.random.default_rng(seed)
-    chosen = np.sort(draw.permutation(len(images))[: labels_way.N_IMAGES])
+    chosen = np.sort(draw.permutation(len(images))[: first_layers.N_IMAGES])
     cut_PD = patches.cut(
         images.pixels[chosen],
         first.filters_F3kk.shape[-1],
-        labels_way.PATCHES_PER_IMAGE,
+        first_layers.PATCHES_PER_IMAGE,
         draw,
     )
     answers_PF = as_float(cut_PD).flatten(1) @ first.filters_F3kk.flatten(1).T + first.offset_F
