@@ -69,7 +69,15 @@ def test_the_baseline_has_the_network_and_the_settings_of_its_recipe():
         own.augmentation,
     )
     assert (0, recipe.training.batch_size) == (own.training.epochs, own.training.batch_size)
+    assert recipe.consistency.n_alone == own.labels.n_networks
+    three = {
+        **SMALL["consistency"],
+        "consistency.schedule": "rounds",
+        "consistency.n_teachers": "3",
+    }
+    assert 3 == baseline.recipe_of(recipes.named("consistency", three)).labels.n_networks
     plain = baseline.recipe_of(recipes.named("kmeans-1"))
+    assert 1 == plain.labels.n_networks
     assert recipes.named("labels").network == plain.network
 
 

@@ -15,6 +15,7 @@ from fewlabels.ways import rounds, starts, usable
 from fewlabels.ways.consistency_config import ConsistencyConfig
 from fewlabels.ways.course import Course, Time
 from small_consistency import (
+    PARTS,
     TRAINING,
     Heard,
     accuracy,
@@ -52,6 +53,39 @@ def test_rounds_keep_a_balanced_share_that_grows():
     assert 2 == len(shares)
     assert 0 < shares[0] <= 24 / 90
     assert shares[0] < shares[1] <= 45 / 90
+
+
+def test_several_networks_of_labels_teach_the_first_round_and_one_the_next(tmp_path, monkeypatch):
+    taught, answers = [], Course.answers
+
+    def heard(course, graphs, *a, **k):
+        taught.append([graph.state_dict()["layers.linear.weight"].clone() for graph in graphs])
+        return answers(course, graphs, *a, **k)
+
+    monkeypatch.setattr(Course, "answers", heard)
+    parts = parts_with(schedule="rounds", n_teachers=3)
+    learn(coloured(), unlabelled(), parts, folder=tmp_path)
+
+    # the first question is whether answers are to be aligned, of the baseline alone
+    assert [1, 3, 1] == [len(weights) for weights in taught]
+    one, two, three = taught[1]
+    assert torch.equal(taught[0][0], one)
+    assert not any(torch.equal(*pair) for pair in ((one, two), (two, three), (three, one)))
+    names = {"labels", "labels-2", "labels-3", "round-1", "round-2"}
+    assert names == {path.name for path in tmp_path.iterdir()}
+
+
+def test_joint_answers_are_of_the_mean_logits():
+    course = course_of()
+    first = starts.first_layer(coloured(seed=9), PARTS, seed=0)
+    course.first = first
+    graphs = [course.new_network(number).eval() for number in range(3)]
+    images = coloured((3, 3, 3), seed=4)
+
+    with torch.no_grad():
+        logits = sum(graph(as_float(images.pixels)) for graph in graphs) / 3
+    answers = course.answers(graphs, images, "answers", temperature=0.5)
+    torch.testing.assert_close((logits / 0.5).softmax(1), answers)
 
 
 def test_rounds_end_where_no_answer_is_sure():

@@ -164,13 +164,16 @@ def _as_long_as(outcome: Outcome, plan: splits.Plan, device: str, how: Mapping[s
 
 def recipe_of(recipe: Recipe) -> Recipe:
     """The recipe `labels` under a budget, with the network and training of `recipe` where it has
-    them.
+    them, and with as many networks as it has teachers.
     """
     plain = recipes.named("labels")
     if recipe.labels is not None and isinstance(recipe.network, WhitenedNetwork):
+        labels = recipe.labels
+        if recipe.consistency is not None:
+            labels = replace(labels, n_networks=recipe.consistency.n_alone)
         plain = replace(
             plain,
-            labels=recipe.labels,
+            labels=labels,
             network=recipe.network,
             training=recipe.training,
             augmentation=recipe.augmentation,

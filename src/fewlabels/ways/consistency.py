@@ -135,9 +135,8 @@ def learn(
 
 def _teachers(course: Course) -> list[Graph]:
     """Networks of the labels alone; the first one is the baseline."""
-    config, parts = course.parts.consistency, course.parts
-    n_teachers = config.n_teachers if config.schedule == "rounds" else 1
-    teachers = []
+    parts, teachers = course.parts, []
+    n_teachers = parts.consistency.n_alone
     for number, strong in enumerate(ensembles.variants(parts.strong, n_teachers)):
         graph = course.new_network(number)
         course.train(
@@ -145,7 +144,7 @@ def _teachers(course: Course) -> list[Graph]:
             graph,
             course.examples(course.pixels, course.labels, strong, number),
             parts.training,
-            course.time.part(config.labels_part / n_teachers),
+            course.time.part(parts.consistency.labels_part / n_teachers),
         )
         teachers.append(graph)
     return teachers

@@ -121,6 +121,11 @@ class ConsistencyConfig:
         for name in ("held_out", "unlabelled_weight"):
             self._check(name, 0 <= getattr(self, name) < float("inf"), "a number of 0 or more")
 
+    @property
+    def n_alone(self) -> int:
+        """Networks that learn the labels alone."""
+        return self.n_teachers if self.schedule == "rounds" else 1
+
     def _check(self, name: str, fits: bool, expected: str) -> None:
         if not fits:
             raise ConfigError(f"consistency.{name} is {expected}; got {getattr(self, name)}")
