@@ -7,15 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from fewlabels import progress
+from fewlabels import ensembles, progress
 from fewlabels.architectures import ReportNetwork
 from fewlabels.errors import ConfigError
 from fewlabels.images import as_float
-from fewlabels.ways import rounds, starts, usable
+from fewlabels.ways import consistency, rounds, starts, usable
 from fewlabels.ways.consistency_config import ConsistencyConfig
 from fewlabels.ways.course import Course, Time
 from small_consistency import (
-    PARTS,
     TRAINING,
     Heard,
     accuracy,
@@ -55,37 +54,67 @@ def test_rounds_keep_a_balanced_share_that_grows():
     assert shares[0] < shares[1] <= 45 / 90
 
 
-def test_several_networks_of_labels_teach_the_first_round_and_one_the_next(tmp_path, monkeypatch):
-    taught, answers = [], Course.answers
+def test_several_networks_of_labels_are_the_baseline_and_teach_the_first_round(
+    tmp_path, monkeypatch
+):
+    answered, learned, answers, joined = [], [], Course.answers, ensembles.joined
 
-    def heard(course, graphs, *a, **k):
-        taught.append([graph.state_dict()["layers.linear.weight"].clone() for graph in graphs])
-        return answers(course, graphs, *a, **k)
+    def heard(course, graph, *a, **k):
+        answered.append(graph)
+        return answers(course, graph, *a, **k)
 
     monkeypatch.setattr(Course, "answers", heard)
+    monkeypatch.setattr(
+        ensembles, "joined", lambda graphs: learned.extend(graphs) or joined(graphs)
+    )
     parts = parts_with(schedule="rounds", n_teachers=3)
     learn(coloured(), unlabelled(), parts, folder=tmp_path)
 
-    # the first question is whether answers are to be aligned, of the baseline alone
-    assert [1, 3, 1] == [len(weights) for weights in taught]
-    one, two, three = taught[1]
-    assert torch.equal(taught[0][0], one)
-    assert not any(torch.equal(*pair) for pair in ((one, two), (two, three), (three, one)))
+    # whether answers are to be aligned, and then each of the two rounds
+    looked_at, first, second = answered
+    assert 3 == len(learned) and looked_at is first
+    assert "network3_linear" not in first.layers and "network3_flat" in first.layers
+    assert "flat" in second.layers and "network3_flat" not in second.layers
     names = {"labels", "labels-2", "labels-3", "round-1", "round-2"}
     assert names == {path.name for path in tmp_path.iterdir()}
 
 
-def test_joint_answers_are_of_the_mean_logits():
-    course = course_of()
-    first = starts.first_layer(coloured(seed=9), PARTS, seed=0)
-    course.first = first
-    graphs = [course.new_network(number).eval() for number in range(3)]
-    images = coloured((3, 3, 3), seed=4)
+def test_teachers_share_the_time_of_the_labels_and_see_other_changes(monkeypatch):
+    seen = []
 
-    with torch.no_grad():
-        logits = sum(graph(as_float(images.pixels)) for graph in graphs) / 3
-    answers = course.answers(graphs, images, "answers", temperature=0.5)
-    torch.testing.assert_close((logits / 0.5).softmax(1), answers)
+    def train(course, name, graph, examples, config, seconds, *a, **k):
+        seen.append((name, examples, seconds))
+
+    monkeypatch.setattr(Course, "train", train)
+    parts = parts_with(schedule="rounds", n_teachers=3, labels_part=0.6)
+    parts = replace(parts, strong=replace(parts.strong, tones=0.2))
+    course = course_of(parts, budget=100.0)
+    course.first = starts.first_layer(coloured(seed=9), parts, seed=0)
+    consistency._alone(course)
+
+    assert ["labels", "labels-2", "labels-3"] == [name for name, _, _ in seen]
+    assert [20.0] * 3 == pytest.approx([seconds for _, _, seconds in seen])
+    assert [0.0, 0.2, 0.4] == pytest.approx([one.augmentation.tones for _, one, _ in seen])
+    assert 3 == len({one.seed for _, one, _ in seen})
+
+
+def test_a_round_that_the_answers_left_no_time_for_is_left_out(monkeypatch):
+    answers = Course.answers
+
+    def slow(course, graph, images, what, **k):
+        found = answers(course, graph, images, what, **k)
+        if len(images) == 90:  # all of them, for a round
+            course.time.before += 1e6
+        return found
+
+    monkeypatch.setattr(Course, "answers", slow)
+    monkeypatch.setattr(usable, "N_LOOKED_AT", 50)
+    parts = parts_with(schedule="rounds", n_teachers=1)
+    none = {name: replace(getattr(parts, name), epochs=0) for name in ("training", "rounds")}
+    learned, heard = learn(coloured(), unlabelled(), replace(parts, **none), budget_seconds=8.0)
+
+    assert "there is no time for round 1: raise --budget" in heard.text
+    assert 0 == learned.facts["n_unlabeled_used"]
 
 
 def test_rounds_end_where_no_answer_is_sure():

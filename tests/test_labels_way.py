@@ -8,11 +8,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fewlabels import heads
+from fewlabels import checkpoints, ensembles, heads
 from fewlabels.architectures import ReportNetwork, WhitenedNetwork
 from fewlabels.augment import Augmentation, augment
 from fewlabels.draws import image_keys
-from fewlabels.errors import ConfigError, DataError
+from fewlabels.errors import CheckpointError, ConfigError, DataError
 from fewlabels.images import Images, as_float
 from fewlabels.patches import cut
 from fewlabels.training import TrainingConfig
@@ -234,44 +234,41 @@ def test_the_same_seed_gives_the_same_network():
 TWO = replace(CONFIG, n_networks=2)
 
 
-def test_two_networks_answer_by_the_mean_of_what_each_learned_alone():
+def test_two_networks_answer_by_the_mean_of_what_each_learned(monkeypatch):
+    learned, joined = [], ensembles.joined
+    monkeypatch.setattr(
+        ensembles, "joined", lambda graphs: learned.extend(graphs) or joined(graphs)
+    )
     together, _ = learn(coloured(), config=TWO)
-    alone, _ = learn(coloured())
     images = as_float(coloured(seed=3).pixels)
     with torch.no_grad():
-        first = alone(images)
-        means = together(images)
-        second = together(images, wanted=("network2_flat",))["network2_flat"]
+        one, two = (graph(images) for graph in learned)
+        mean = together(images)
 
-    n_values = second.shape[1]
-    weights = together.layers["linear"].weight
-    scale = together.layers["logits"].factor
-    torch.testing.assert_close(means, (first / 2 + scale * second @ weights[:, n_values:].T))
-    assert not torch.equal(weights[:, :n_values], weights[:, n_values:])
+    torch.testing.assert_close((one + two) / 2, mean)
+    assert (one - two).abs().max() > 0.01
 
 
-def test_networks_share_a_budget_and_are_measured_in_phases(monkeypatch):
-    budgets, phases = [], []
-    train = labels.train
+def test_networks_share_the_budget_and_learn_from_other_changes_by_other_seeds(monkeypatch):
+    seen = []
     monkeypatch.setattr(
-        labels,
-        "train",
-        lambda *a, **k: (budgets.append(k["budget_seconds"]), train(*a, **k))[1],
+        labels, "train", lambda graph, examples, *a, **k: seen.append((examples, k))
     )
-    measure = labels.of_phase(lambda graph: {}, 2)
-    assert {"phase": 2} == measure(None)
-    learn(
-        coloured(), replace(TRAINING, epochs=0), TWO, budget_seconds=0.4,
-        measure=lambda graph: phases.append(len(budgets)) or {},
-    )  # fmt: skip
+    three, often = replace(CONFIG, n_networks=3), replace(AUGMENTATION, tones=0.4)
+    first = first_layers.first_layer(coloured(seed=9), NETWORK, None, seed=0)
+    images = coloured()
+    labels.learn(images, 3, NETWORK, first, three, TRAINING, often, seed=1, budget_seconds=6.0)
 
-    assert [0.2, 0.2] == budgets
-    assert {1, 2} == set(phases)
+    assert [2.0] * 3 == [how["budget_seconds"] for _, how in seen]
+    assert [0.0, 0.4, 0.8] == pytest.approx([one.augmentation.tones for one, _ in seen])
+    assert {0.5} == {one.augmentation.flip for one, _ in seen}
+    assert 1 == seen[0][0].seed == seen[0][1]["seed"]
+    assert 3 == len({one.seed for one, _ in seen}) == len({how["seed"] for _, how in seen})
 
 
 def test_networks_that_were_cut_off_go_on_bit_for_bit(tmp_path: Path, monkeypatch):
     whole, _ = learn(coloured(), config=TWO, folder=tmp_path / "whole")
-    assert {"network-1", "network-2"} == {path.name for path in (tmp_path / "whole").iterdir()}
+    assert {"network-2", checkpoints.FILE} == {path.name for path in (tmp_path / "whole").iterdir()}
 
     train, begun = labels.train, []
 
@@ -289,3 +286,12 @@ def test_networks_that_were_cut_off_go_on_bit_for_bit(tmp_path: Path, monkeypatc
 
     expected = whole.state_dict()
     assert all(torch.equal(expected[key], value) for key, value in resumed.state_dict().items())
+
+
+def test_another_number_of_networks_is_no_training_to_go_on_with(tmp_path: Path):
+    learn(coloured(), config=TWO, folder=tmp_path)
+
+    with pytest.raises(
+        CheckpointError, match="was made with other settings of labels: resume with"
+    ):
+        learn(coloured(), folder=tmp_path, resume=True)

@@ -34,8 +34,11 @@ UNLABELLED_LEAST = 400_000
 UNLABELLED_FOR_LABELLED = 1.0
 # The part of the time that the recipe gives the labels alone.
 LABELS_PART = ConsistencyConfig().labels_part
-# Networks that learn the labels and answer together: four were right on 1.7 points more images
-# than the best of them ("Several networks together" in docs/accuracy.md).
+# Networks that learn the labels and answer together: four were right on 1.4 points more images
+# than the best of them ("Several networks together" in docs/accuracy.md), which saw the labels 140
+# times; how it is with 40 is not measured. As teachers they all answer the unlabelled images, which
+# may take a part of the time.
+ANSWERS_PART = 0.1
 MOST_NETWORKS = ConsistencyConfig().n_teachers
 # A tenth of a class is held out to watch: with fewer labels there is nothing to watch with.
 FEW_LABELS = 10
@@ -52,7 +55,8 @@ class Facts:
     least_per_class : labels of the class that has the fewest
     image_size : (height, width) in pixels
     seconds : for learning one model
-    images_per_second : that a network of `NARROW` widths learns from, measured here
+    images_per_second, answers_per_second : that a network of `NARROW` widths learns from, and that
+        it answers, measured here
     kmeans_seconds : that `kmeans-1` takes in all, estimated
     cores, bf16, gpu, memory_gib : the machine; bf16 says whether it is faster here, gpu is a name
     """
@@ -64,6 +68,7 @@ class Facts:
     image_size: tuple[int, int]
     seconds: float
     images_per_second: float
+    answers_per_second: float
     kmeans_seconds: float
     cores: int
     bf16: bool
@@ -252,13 +257,21 @@ def _is_wide(facts: Facts) -> bool:
 def _n_networks(facts: Facts) -> int:
     """As many as see as much of the labels as each needs, from 1 to `MOST_NETWORKS`."""
     takes = WIDE_TAKES if _is_wide(facts) else 1.0
-    return min(MOST_NETWORKS, max(1, int(_of_labels(facts) / (takes * facts.labels_need))))
+    enough = _of_labels(facts) / (takes * facts.labels_need)
+    if _uses_unlabelled(facts):
+        answers = ANSWERS_PART * facts.seconds * facts.answers_per_second / takes
+        enough = min(enough, answers / facts.n_unlabelled)
+    return min(MOST_NETWORKS, max(1, int(enough)))
 
 
 def _of_labels(facts: Facts) -> float:
     """Labelled images that a narrow network sees in the time for the labels alone."""
-    unlabelled = facts.n_unlabelled >= UNLABELLED_FOR_LABELLED * facts.n_labelled
-    return (LABELS_PART if unlabelled else 1.0) * facts.n_seen
+    return (LABELS_PART if _uses_unlabelled(facts) else 1.0) * facts.n_seen
+
+
+def _uses_unlabelled(facts: Facts) -> bool:
+    few = facts.n_unlabelled < UNLABELLED_FOR_LABELLED * facts.n_labelled
+    return facts.n_unlabelled > 0 and not few and facts.n_seen >= UNLABELLED_LEAST
 
 
 def usual_seconds(n_images: int, images_per_second: float) -> float:

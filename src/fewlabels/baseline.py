@@ -168,12 +168,9 @@ def recipe_of(recipe: Recipe) -> Recipe:
     """
     plain = recipes.named("labels")
     if recipe.labels is not None and isinstance(recipe.network, WhitenedNetwork):
-        labels = recipe.labels
-        if recipe.consistency is not None:
-            labels = replace(labels, n_networks=recipe.consistency.n_alone)
         plain = replace(
             plain,
-            labels=labels,
+            labels=replace(recipe.labels, n_networks=recipe.n_alone),
             network=recipe.network,
             training=recipe.training,
             augmentation=recipe.augmentation,
@@ -217,7 +214,7 @@ def learn(
     checkpoints: Path | None,
     resume: bool,
 ) -> tuple[Model, ...]:
-    """A network for each fold that sees none but its labelled images, not even without labels.
+    """A model for each fold that sees none but its labelled images, not even without labels.
 
     Parameters
     ----------

@@ -49,7 +49,7 @@ class Asked:
 
     settings : that are changed whatever is chosen
     budget_seconds : of the whole command, of a score for each fold; None leaves it to `auto`
-    baseline : whether the network of labels alone is trained too, inside that time
+    baseline : whether what labels alone teach is learned too, inside that time
     """
 
     settings: Mapping[str, str]
@@ -155,7 +155,7 @@ def _decided(
     smallest, n_folds = min(plan.folds, key=len), len(plan.folds)
     n_pool, n_classes = len(splits.pool(image_set, plan.withheld)), len(image_set.class_names)
     n_held = min(HELD * n_classes, len(smallest) // 10)
-    answers = (beside.n_answered + 3 * n_held) / answering
+    answers = (beside.n_answered + 3 * n_held) / answering  # by a narrow network
     n_each = beside.n_times + asked.baseline
     if asked.budget_seconds is not None:
         whole = n_folds * asked.budget_seconds
@@ -174,6 +174,7 @@ def _decided(
         image_size=image_set.train.size,
         seconds=seconds,
         images_per_second=learning,
+        answers_per_second=answering,
         kmeans_seconds=takes,
         cores=machine.cores(),
         bf16=choose_precision(precision, device) == "bf16",
@@ -182,6 +183,9 @@ def _decided(
     )
     choice = auto.choose(facts)
     recipe = _recipe(choice.recipe, choice.settings, asked)
+    n_narrow = beside.n_times * recipe.n_networks + asked.baseline * recipe.n_alone
+    answers *= _width(recipe, asked) * n_narrow / n_each
+    seconds = promise.for_each(whole, gone, n_folds * n_each, answers, beside.writing)
     settings = {k: v for k, v in choice.settings.items() if k not in asked.settings}
     record: dict[str, Any] = {
         "recipe": choice.recipe,
@@ -197,6 +201,14 @@ def _decided(
     if recipe.training is not None:
         record["training_seconds"] = round(seconds, 3)
     return record | {"said": _said(record, choice, facts, asked, n_folds)}
+
+
+def _width(recipe: Recipe, asked: Asked) -> float:
+    """How many times as long a network of the recipe takes as the one that was measured."""
+    chosen = "network.widths" not in asked.settings
+    network = recipe.network if chosen and recipe.labels is not None else None
+    wide = isinstance(network, WhitenedNetwork) and network.widths != auto.NARROW
+    return auto.WIDE_TAKES if wide else 1.0
 
 
 def _said(

@@ -30,6 +30,11 @@ def image_keys(seed: int, epoch: int, indices_N: np.ndarray) -> np.ndarray:
     return splitmix64(key + np.asarray(indices_N, np.int64).view(np.uint64)).view(np.int64)
 
 
+def other_seed(seed: int, number: int) -> int:
+    """The seed of something else that is drawn, 0 the seed itself: none that a person gives."""
+    return seed + 1_000_003 * number
+
+
 def uniform(keys_N: np.ndarray, n_numbers: int) -> np.ndarray:
     """Numbers that are uniform in [0, 1): float64 of shape (n_numbers, n_images).
 

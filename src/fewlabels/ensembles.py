@@ -51,7 +51,7 @@ def joined(networks: Sequence[Graph]) -> Graph:
     assert isinstance(scale, Scale), "networks end in scaled logits"
     whole_LE = torch.cat([one.get_parameter("weight") for one in last], 1)
     with drawn_by(0):  # what is drawn is written over
-        linear = nn.Linear(whole_LE.shape[1], whole_LE.shape[0], bias=False)
+        linear = nn.Linear(whole_LE.shape[1], whole_LE.shape[0], bias=False).to(whole_LE.device)
     with torch.no_grad():
         linear.weight.copy_(whole_LE)
     nodes |= {
@@ -63,11 +63,12 @@ def joined(networks: Sequence[Graph]) -> Graph:
 
 
 def variants(augmentation: Augmentation, n_networks: int) -> list[Augmentation]:
-    """How the images of each network are changed: the first's as told, the others' tones otherwise.
+    """How the images of each network are changed: as told for one, for several in unlike tones.
 
-    From never to twice as often as told: two networks of the same changes err so much alike that
-    together they were right half a point more often, and two points with other ones
-    (docs/accuracy.md).
+    From never to twice as often as told: networks of the same changes err so much alike that two
+    together gained a third of what two of unlike ones did (docs/accuracy.md).
     """
-    often = np.linspace(0, min(1.0, 2 * augmentation.tones), n_networks - 1)
-    return [augmentation, *(replace(augmentation, tones=float(tones)) for tones in often)]
+    if n_networks == 1:
+        return [augmentation]
+    often = np.linspace(0, min(1.0, 2 * augmentation.tones), n_networks)
+    return [replace(augmentation, tones=float(tones)) for tones in often]

@@ -106,6 +106,16 @@ class Recipe:
             )
 
     @property
+    def n_networks(self) -> int:
+        """Networks that a model answers with."""
+        return 1 if self.labels is None else self.labels.n_networks
+
+    @property
+    def n_alone(self) -> int:
+        """Networks that learn the labels alone, of the recipe or of its baseline."""
+        return self.n_networks if self.consistency is None else self.consistency.n_alone
+
+    @property
     def is_committee(self) -> bool:
         """Whether a network of labels and a head on the features of filters answer together."""
         own_filters = self.filters is not None and isinstance(self.network, WhitenedNetwork)

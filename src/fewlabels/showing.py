@@ -174,7 +174,7 @@ def _gain_note(scores: Mapping[str, Any]) -> str:
     gain, error = 100 * scores["gain"], 100 * scores["gain_error"]
     sure = "more than chance" if abs(gain) > 2 * error else "within what chance does"
     return (
-        "A network that learned in the same time from the labelled images alone answers "
+        "What learned in the same time from the labelled images alone answers "
         f"{100 * scores['labels_only_accuracy']:.1f} % of the {scores['gain_measured_on']} "
         f"correctly: the unlabelled images gain {gain:+.1f} points, with a standard error of "
         f"{error:.1f} points, which is {sure}."

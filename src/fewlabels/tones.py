@@ -93,7 +93,7 @@ def change(levels_N3YX: np.ndarray, operation_N: np.ndarray, strength_N: np.ndar
 
     Parameters
     ----------
-    levels_N3YX : float32 array, contiguous
+    levels_N3YX : float32 array
     operation_N : whole numbers: 0 leaves an image as it is, then 1 to `N_OPERATIONS`: solarized,
         posterized, stretched, equalized, grayed, sharpened
     strength_N : in [0, 1); of the first two and the last

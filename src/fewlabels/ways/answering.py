@@ -59,20 +59,3 @@ def answered(
                 rows[name].append(found[name].flatten(1).float().cpu())
             advance(len(pictures))
     return {name: torch.cat(parts) for name, parts in rows.items()}
-
-
-def joint_logits(
-    graphs: Sequence[Graph],
-    images: Images,
-    *,
-    flips: bool,
-    device: str = "cpu",
-    precision: str = "fp32",
-    what: str = "answers",
-) -> Tensor:
-    """The mean of the networks' logits, (n_images, n_classes); the rest as for `answered`."""
-    each = [
-        answered(graph, images, flips=flips, device=device, precision=precision, what=what)
-        for graph in graphs
-    ]
-    return torch.stack([found["logits"] for found in each]).mean(0)

@@ -1,7 +1,8 @@
 """The fourth way to fill a network: from labels, and from its own answers on unlabelled images.
 
-A network of labels alone comes first. It is what the way starts from, and the baseline: labelled
-images that neither learned from tell whether the result is worse, and then it is not taken.
+Networks of labels alone come first, one or several that answer together. They are what the way
+starts from, and the baseline: labelled images that none learned from tell whether the result is
+worse, and then it is not taken.
 """
 
 from collections.abc import Mapping
@@ -106,8 +107,7 @@ def learn(
             "make the network worse"
         )
     course.body = starts.body(course, unlabelled)
-    teachers = _teachers(course)
-    baseline = teachers[0]
+    baseline = ensembles.joined(_alone(course))
     found = usable(course, unlabelled)
     if not len(found):
         say("no unlabelled image belongs to one of the classes: learning from the labels alone")
@@ -127,27 +127,27 @@ def learn(
         )
         graph, n_used = steps.train(course, baseline, found, step)
     else:
-        graph, n_used = rounds.train(course, teachers, found, prior_L, aligned, watch)
+        graph, n_used = rounds.train(course, baseline, found, prior_L, aligned, watch)
     graph, facts = better(baseline, graph, watch)
     facts |= {"aligned": aligned, "n_unlabeled_used": 0 if facts["fell_back"] else n_used}
     return _with_head(graph, watch, n_classes, facts)
 
 
-def _teachers(course: Course) -> list[Graph]:
-    """Networks of the labels alone; the first one is the baseline."""
-    parts, teachers = course.parts, []
-    n_teachers = parts.consistency.n_alone
-    for number, strong in enumerate(ensembles.variants(parts.strong, n_teachers)):
+def _alone(course: Course) -> list[Graph]:
+    """Networks of the labels alone."""
+    parts, graphs = course.parts, []
+    n_alone = parts.consistency.n_alone
+    for number, strong in enumerate(ensembles.variants(parts.strong, n_alone)):
         graph = course.new_network(number)
         course.train(
             "labels" if number == 0 else f"labels-{number + 1}",
             graph,
             course.examples(course.pixels, course.labels, strong, number),
             parts.training,
-            course.time.part(parts.consistency.labels_part / n_teachers),
+            course.time.part(parts.consistency.labels_part / n_alone),
         )
-        teachers.append(graph)
-    return teachers
+        graphs.append(graph)
+    return graphs
 
 
 def _labels_alone(course: Course, labelled: Images, measure: Measure | None) -> Learned:
@@ -191,7 +191,7 @@ def better(baseline: Graph, graph: Graph, watch: Watch) -> tuple[Graph, dict[str
     if fell_back:
         say(
             "WARNING: the unlabelled images made the network worse on the labelled images held "
-            "out, so the network of labels alone is kept"
+            "out, so what the labels alone taught is kept"
         )
         return baseline, facts
     return graph, facts

@@ -27,11 +27,9 @@ class ConsistencyConfig:
     start : what the network starts from: new weights, "labels"; with centroids of k-means as its
         first layer, "filters"; with convolutions that told surrogate classes apart, "surrogate";
         with ones that learned that two views of an unlabelled image agree, "selfsupervised"
-    labels_part : of a budget of time, what the network of labels alone has; it is the start and
-        the baseline
-    n_teachers : networks of labels alone whose joint answers teach the first round, which share
-        the time of `labels_part`; they differ in their first weights and in how often tones of
-        their images are changed. The first is the baseline, and the only one in *steps*
+    labels_part : of a budget of time, what the networks of labels alone have
+    n_teachers : networks of labels alone in *rounds*, where they answer together, see `ensembles`:
+        they are the baseline, and teach the first round. *Steps* start from one
     held_out : labelled images of each class that are not learned from, and watch that the result
         is no worse than the baseline; at most the part `most_held_out` of the class
     thresholds : of the probability from which on an answer is learned from: "adaptive", in steps
@@ -55,7 +53,7 @@ class ConsistencyConfig:
     surrogate_classes : unlabelled images that the start "surrogate" tells apart, at most
     surrogate_part, surrogate_epochs : its part of a budget of time, or its epochs
     selfsupervised_part, selfsupervised_epochs : of the start "selfsupervised", likewise
-    n_rounds : networks that learn from the answers of the one before, after the baseline
+    n_rounds : networks that learn from the answers of the one before, the first from the baseline's
     round_share : of the unlabelled images, the part that the last round learns from at most
     """
 
@@ -135,7 +133,7 @@ class ConsistencyConfig:
 class ConsistencyParts:
     """The parts of a recipe that the way is made of.
 
-    labels, training, strong : of the network of labels alone, its training and how images are
+    labels, training, strong : of a network of labels alone, its training and how images are
         changed, which goes for all views of *steps* but the teacher's
     rounds, mild : of each round, the training and how images are changed
     steps, weak : of the second phase of *steps*, the training, whose batch are the labelled images
@@ -163,3 +161,8 @@ class ConsistencyParts:
             )
         if start == "selfsupervised":
             check_batch(self.training)
+        if self.labels.n_networks != 1:
+            raise ConfigError(
+                f"labels.n_networks is for the labels alone; got {self.labels.n_networks} where "
+                "unlabelled images are learned from too: give consistency.n_teachers"
+            )

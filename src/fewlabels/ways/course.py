@@ -4,7 +4,7 @@ Shapes: N labelled images, M unlabelled ones, L classes.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from fewlabels import checkpoints
 from fewlabels.architectures import FirstLayer
 from fewlabels.augment import Augmentation
 from fewlabels.batches import Examples
+from fewlabels.draws import other_seed
 from fewlabels.graph import Graph
 from fewlabels.images import Images
 from fewlabels.joined import Pixels
@@ -24,7 +25,7 @@ from fewlabels.processes import shared_mean
 from fewlabels.training import Measure, TaughtStep, TrainingConfig, train
 from fewlabels.training import Step as Step
 from fewlabels.ways import labels as labels_way
-from fewlabels.ways.answering import joint_logits
+from fewlabels.ways.answering import answered
 from fewlabels.ways.consistency_config import ConsistencyParts
 from fewlabels.ways.selfsupervised import PROJECTOR
 
@@ -109,7 +110,7 @@ class Course:
             self.parts.filters,
             self.n_classes,
             self.image_size,
-            self.seed + number,
+            other_seed(self.seed, number),
         )
         if self.body:
             graph.load_state_dict({**graph.state_dict(), **self.body})
@@ -119,7 +120,7 @@ class Course:
         self, pixels: Pixels, labels_N: np.ndarray, augmentation: Augmentation, number: int = 0
     ) -> labels_way.LabelledImages:
         """Images and their labels, changed so; another number draws other changes."""
-        return labels_way.examples(pixels, labels_N, augmentation, self.seed + number)
+        return labels_way.examples(pixels, labels_N, augmentation, other_seed(self.seed, number))
 
     def train(
         self,
@@ -142,12 +143,17 @@ class Course:
             **self.how,
             budget_seconds=seconds,
             folder=self.folder_of(name),
-            measure=labels_way.of_phase(self.measure, self.phase) if measured else None,
+            measure=self._measure_of(self.phase) if measured else None,
             step=step,
             unchanged=self.pixels if measured else None,
         )
         self.how["precision"] = trained.precision
         self.time.took(trained.seconds, began)
+
+    def _measure_of(self, phase: int) -> Measure | None:
+        """What is measured, and which of the model's trainings it was measured in."""
+        measure = self.measure
+        return None if measure is None else lambda graph: {**measure(graph), "phase": phase}
 
     def folder_of(self, name: str) -> Path | None:
         """Where the training `name` keeps its checkpoints."""
@@ -174,22 +180,22 @@ class Course:
 
     def answers(
         self,
-        graphs: Sequence[Graph],
+        graph: Graph,
         images: Images,
         what: str,
         *,
         flips: bool = False,
         temperature: float = 1.0,
     ) -> Tensor:
-        """Probabilities by the networks' mean logits, float32 of shape (n_images, n_classes)."""
-        logits_NL = joint_logits(
-            graphs,
+        """Probabilities, float32 of shape (n_images, n_classes)."""
+        logits_NL = answered(
+            graph,
             images,
             flips=flips,
             device=self.how["device"],
             precision=self.how["precision"],
             what=what,
-        )
+        )["logits"]
         return (logits_NL / temperature).softmax(1)
 
     def epochs(self, config: TrainingConfig, epochs: int) -> TrainingConfig:

@@ -14,7 +14,7 @@ from torch import Tensor
 from fewlabels import architectures, ensembles, features, heads, origins
 from fewlabels.architectures import FirstLayer, WhitenedNetwork
 from fewlabels.augment import Augmentation, augment
-from fewlabels.draws import image_keys
+from fewlabels.draws import image_keys, other_seed
 from fewlabels.errors import ConfigError, DataError
 from fewlabels.graph import Graph
 from fewlabels.heads import Head
@@ -92,7 +92,7 @@ def learn(
     measure: Measure | None = None,
     made_from: Mapping[str, str] | None = None,
 ) -> tuple[Graph, Head]:
-    """Train a network on labelled images, or several, each in a folder of its own.
+    """Train a network on labelled images, or several, the others in folders of their own.
 
     Parameters
     ----------
@@ -115,38 +115,30 @@ def learn(
         "labelled images": origins.of_images(labelled.pixels),
         "labels": origins.of_labels(labelled.labels),
         "settings of augmentation": origins.of_settings(augmentation),
+        "settings of labels": origins.of_settings(config),
         **(made_from or {}),
     }
     n_networks, networks = config.n_networks, []
     for number, changes in enumerate(ensembles.variants(augmentation, n_networks)):
-        one = build(network, start, filters_config, n_classes, labelled.size, seed + number)
+        own = other_seed(seed, number)
+        one = build(network, start, filters_config, n_classes, labelled.size, own)
         train(
             one,
-            examples(labelled.pixels[kept], labelled.labels[kept], changes, seed + number),
+            examples(labelled.pixels[kept], labelled.labels[kept], changes, own),
             training,
-            seed=seed,
+            seed=own,
             device=device,
             precision=precision,
             budget_seconds=None if budget_seconds is None else budget_seconds / n_networks,
-            folder=_folder_of(number, folder, n_networks),
+            folder=folder if folder is None or number == 0 else folder / f"network-{number + 1}",
             resume=resume,
-            measure=of_phase(measure, number + 1) if n_networks > 1 else measure,
+            measure=measure,
             made_from=made_from,
             unchanged=labelled.pixels[kept],
         )
         networks.append(one)
     graph = ensembles.joined(networks)
     return graph, head_of(graph, labelled.take(held), n_classes, flips=config.flips, device=device)
-
-
-def of_phase(measure: Measure | None, phase: int) -> Measure | None:
-    """What is measured, and which of a model's trainings it was measured in, from 1 on."""
-    return None if measure is None else lambda graph: {**measure(graph), "phase": phase}
-
-
-def _folder_of(number: int, folder: Path | None, n_networks: int) -> Path | None:
-    """Where the training of a network is kept: the folder itself where there is one alone."""
-    return folder if folder is None or n_networks == 1 else folder / f"network-{number + 1}"
 
 
 def examples(

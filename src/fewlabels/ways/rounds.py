@@ -12,8 +12,6 @@ network, strong augmentation, classes balanced, soft answers); Guo et al., ICML 
 temperature).
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -35,7 +33,7 @@ AGREEMENT = cross_entropy(accuracy="accuracy_answers")
 
 def train(
     course: Course,
-    teachers: Sequence[Graph],
+    baseline: Graph,
     usable: Usable,
     prior_L: Tensor,
     aligns: bool,
@@ -43,23 +41,23 @@ def train(
 ) -> tuple[Graph, int]:
     """The network of the last round that there were time and confident answers for.
 
-    Beside it stands how many unlabelled images it learned from. The first round learns from the
-    teachers' joint answers; where there is none, the result is the first of them.
+    Beside it stands how many unlabelled images it learned from; the baseline, where there was none.
     A round learns from more answers than the one before, up to `round_share` of the images.
     """
-    config, graph, n_used = course.parts.consistency, teachers[0], 0
+    config, graph, n_used = course.parts.consistency, baseline, 0
     for number in range(1, config.n_rounds + 1):
         name = f"round-{number}"
-        if course.is_too_late_for(name):
-            say(f"there is no time for round {number}")
+        if _is_too_late(course, name, number):
             return graph, n_used
         answers_ML = course.answers(
-            teachers,
+            graph,
             usable.images,
             "answers to unlabelled images",
             flips=course.parts.labels.flips,
-            temperature=watch.temperature(teachers),
+            temperature=watch.temperature(graph),
         )
+        if _is_too_late(course, name, number):  # answers of several networks take their time
+            return graph, n_used
         weights_M = torch.from_numpy(usable.weights)
         if aligns:
             mean_L = pseudo_labels.weighted_mean(answers_ML, weights_M)
@@ -72,7 +70,7 @@ def train(
             if not len(chosen):
                 say(f"round {number}: no answer to an unlabelled image is sure enough: the end")
                 return graph, n_used
-            graph = course.new_network(config.n_teachers - 1 + number)
+            graph = course.new_network(config.n_alone - 1 + number)
             course.train(
                 name,
                 graph,
@@ -81,8 +79,15 @@ def train(
                 course.time_for(name, config.n_rounds + 1 - number),
                 AGREEMENT,
             )
-        teachers, n_used = [graph], len(chosen)
+        n_used = len(chosen)
     return graph, n_used
+
+
+def _is_too_late(course: Course, name: str, number: int) -> bool:
+    too_late = course.is_too_late_for(name)
+    if too_late:
+        say(f"there is no time for round {number}: raise --budget")
+    return too_late
 
 
 def _sure(course: Course, answers_ML: Tensor, weights_M: Tensor) -> tuple[Tensor, Tensor]:

@@ -106,7 +106,7 @@ def mean_answer(course: Course, baseline: Graph, usable: Usable) -> Tensor:
     draw = np.random.default_rng(course.seed)
     chosen = np.sort(draw.permutation(len(usable))[:N_LOOKED_AT])
     some = Images(pixels=Joined([usable.images.pixels], chosen))
-    answers_ML = course.answers([baseline], some, "answers to unlabelled images")
+    answers_ML = course.answers(baseline, some, "answers to unlabelled images")
     return pseudo_labels.weighted_mean(answers_ML, torch.from_numpy(usable.weights[chosen]))
 
 

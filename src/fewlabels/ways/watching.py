@@ -4,7 +4,6 @@ Shapes: N images held out, L classes.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +14,7 @@ from fewlabels.graph import Graph
 from fewlabels.heads import fit_temperature
 from fewlabels.images import Images, as_float
 from fewlabels.training import Measure
-from fewlabels.ways.answering import BATCH, joint_logits
+from fewlabels.ways.answering import BATCH, answered
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,26 +33,26 @@ class Watch:
         assert self.held.labels is not None
         if not len(self.held):
             return np.empty(0, bool)
-        return self._logits([graph]).argmax(1).numpy() == self.held.labels
+        return self._logits(graph).argmax(1).numpy() == self.held.labels
 
-    def temperature(self, graphs: Sequence[Graph]) -> float:
-        """What their mean logits are divided by for answers that are as sure as they are right.
+    def temperature(self, graph: Graph) -> float:
+        """What the logits are divided by for answers that are as sure as they are right.
 
         It is 1 where no images are held out.
         """
         if not len(self.held):
             return 1.0
-        return fit_temperature(self._logits(graphs), torch.tensor(self.held.labels))
+        return fit_temperature(self._logits(graph), torch.tensor(self.held.labels))
 
-    def _logits(self, graphs: Sequence[Graph]) -> Tensor:
-        """The mean of the networks', (N, L)."""
-        return joint_logits(
-            graphs,
+    def _logits(self, graph: Graph) -> Tensor:
+        """(N, L)"""
+        return answered(
+            graph,
             self.held,
             flips=self.flips,
             device=self.device,
             what="answers to images held out",
-        )
+        )["logits"]
 
     def measure(self, other: Measure | None) -> Measure | None:
         """What `other` measures, and "held_out_accuracy", without flips."""
