@@ -112,7 +112,7 @@ def test_rounds_killed_are_resumed_bit_for_bit(where: str, tiny_folder: Path, tm
 
 def test_rounds_are_scored_fold_by_fold_under_a_budget(tiny_folder: Path, tmp_path: Path, capsys):
     words = ["score", str(tiny_folder), *WORDS, "--set", "consistency.schedule=rounds"]
-    words += ["--set", "consistency.n_teachers=2"]
+    words += ["--set", "consistency.n_teachers=1"]
     words += ["--labels", "20", "--folds", "0-1", "--budget", "4s", "--json"]
 
     assert 0 == main([*words, "--out", str(tmp_path / "s")])

@@ -63,7 +63,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "splits",
         "model",
         "model_views",
-        "auto deciding promise machine",
+        "auto auto_facts deciding promise machine",
         "fold_heads",
         "enough",
         "fitting",

@@ -163,7 +163,7 @@ def test_a_run_has_one_precision_and_a_resumed_one_keeps_it(
     tiny_set: ImageSet, tmp_path: Path, monkeypatch
 ):
     seen: list[str] = []
-    for way, name in ((labels, "first_layer"), (labels, "learn")):
+    for way, name in ((first_layers, "first_layer"), (labels, "learn")):
         usual = getattr(way, name)
 
         def watched(*arguments, usual=usual, **how):

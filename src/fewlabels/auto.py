@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fewlabels import recipes
+from fewlabels.auto_facts import LABELS_LEAST
+from fewlabels.auto_facts import Facts as Facts
 from fewlabels.errors import ConfigError
 from fewlabels.recipes import RECIPES, named
 from fewlabels.settings import near, settings_of
@@ -23,9 +25,6 @@ ENOUGH_LOOKS = 300  # at every image (not measured)
 # A network of half the filters sees 2.7 times as many images; the whole one is better from some 40
 # epochs of the labels on ("What was tried for labels" in docs/accuracy.md).
 NARROW, WIDE_TAKES = (32, 64, 128), 2.7
-# A training on labels alone: 40 epochs of 4,000 labels gave 0.77 on CIFAR-10, and fewer images
-# still take some 300 steps of 256 to learn anything.
-LABELS_EPOCHS, LABELS_LEAST = 40, 300 * 256
 # On CIFAR-10 with 400 labels a class 160,000 images for the labels and 320,000 for a round brought
 # 1.5 points ("What was tried for consistency" in docs/accuracy.md). Where they begin to pay is not
 # measured.
@@ -45,53 +44,6 @@ FEW_LABELS = 10
 # k-means takes the time it takes, and the estimate of it is rough.
 ROOM_OF_KMEANS = 0.8
 LITTLE_MEMORY = 3.0  # GiB; trainings hold up to about 2 (not measured)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Facts:
-    """What is known before anything is learned.
-
-    n_labelled, n_unlabelled : images of a fold, the one with the fewest labels
-    least_per_class : labels of the class that has the fewest
-    image_size : (height, width) in pixels
-    seconds : for learning one model
-    images_per_second, answers_per_second : that a network of `NARROW` widths learns from, and that
-        it answers, measured here
-    kmeans_seconds : that `kmeans-1` takes in all, estimated
-    cores, bf16, gpu, memory_gib : the machine; bf16 says whether it is faster here, gpu is a name
-    """
-
-    n_labelled: int
-    n_unlabelled: int
-    n_classes: int
-    least_per_class: int
-    image_size: tuple[int, int]
-    seconds: float
-    images_per_second: float
-    answers_per_second: float
-    kmeans_seconds: float
-    cores: int
-    bf16: bool
-    gpu: str | None
-    memory_gib: float
-
-    @property
-    def n_seen(self) -> int:
-        """Images that a narrow network learns from in the time, as often as each is seen."""
-        return int(self.seconds * self.images_per_second)
-
-    @property
-    def labels_need(self) -> int:
-        """Images that a training on labels alone should see."""
-        return max(LABELS_EPOCHS * self.n_labelled, LABELS_LEAST)
-
-    @property
-    def machine(self) -> str:
-        """In words."""
-        if self.gpu is not None:
-            return self.gpu
-        cores = "1 core" if self.cores == 1 else f"{self.cores} cores"
-        return f"{cores} {'with' if self.bf16 else 'without'} bf16"
 
 
 @dataclass(frozen=True, kw_only=True)

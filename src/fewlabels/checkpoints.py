@@ -137,6 +137,8 @@ def check(found: Mapping[str, Any], expected: Mapping[str, Any], path: Path) -> 
     fixed = [("the seed", found["seed"], expected["seed"])]
     fixed += [("the number of images", found["n_examples"], expected["n_examples"])]
     fixed += [("the precision", found["precision"], expected["precision"])]
+    budgets = ("the --budget", _budget(found), _budget(expected))
+    fixed += [budgets] * ("none" in budgets)  # then the epochs are not alike either
     fixed += [(f"training.{name}", before.get(name), now[name]) for name in FIXED]
     for name, was, wanted in fixed:
         _check_same(name, was, wanted, path)
@@ -147,8 +149,7 @@ def check(found: Mapping[str, Any], expected: Mapping[str, Any], path: Path) -> 
                 f"{path} was made with other {name}: resume with the images and settings of its "
                 f"run, or {ANEW}"
             )
-    # after the settings, as these share out the time
-    _check_same("the --budget", _budget(found), _budget(expected), path)
+    _check_same(*budgets, path)  # after the settings, as these share out the time
     weight = origins.unlike(found["first_weights"], expected["first_weights"])
     if weight is not None:
         raise CheckpointError(
