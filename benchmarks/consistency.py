@@ -9,7 +9,8 @@
 Each recipe of `--recipes` is one call of the command line with the whole budget: of each training,
 and with `auto` of everything, for each fold. `cifar10` and `nette96` are as in training.py.
 `seconds_in_all` is of the whole command. Where `labels` is among the recipes, `gains` has the
-difference to it for each fold: here each has all the minutes, while `--baseline` parts them.
+difference to it for each fold: here each has all the minutes, while `--baseline` parts them. It
+is one network there, and four teach `consistency`: `--baseline` has as many.
 `promise_kept` tells which part of the promised time `auto` took.
 """
 
