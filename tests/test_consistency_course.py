@@ -83,7 +83,7 @@ def test_teachers_share_the_time_of_the_labels_and_see_other_changes(monkeypatch
     seen = []
 
     def train(course, name, graph, examples, config, seconds, *a, **k):
-        seen.append((name, examples, seconds))
+        seen.append((name, graph, examples, seconds))
 
     monkeypatch.setattr(Course, "train", train)
     parts = parts_with(schedule="rounds", n_teachers=3, labels_part=0.6)
@@ -92,10 +92,11 @@ def test_teachers_share_the_time_of_the_labels_and_see_other_changes(monkeypatch
     course.first = starts.first_layer(coloured(seed=9), parts, seed=0)
     consistency._alone(course)
 
-    assert ["labels", "labels-2", "labels-3"] == [name for name, _, _ in seen]
-    assert [20.0] * 3 == pytest.approx([seconds for _, _, seconds in seen])
-    assert [0.0, 0.2, 0.4] == pytest.approx([one.augmentation.tones for _, one, _ in seen])
-    assert 3 == len({one.seed for _, one, _ in seen})
+    assert ["labels", "labels-2", "labels-3"] == [name for name, _, _, _ in seen]
+    assert [20.0] * 3 == pytest.approx([seconds for _, _, _, seconds in seen])
+    assert [0.0, 0.2, 0.2] == [one.augmentation.tones for _, _, one, _ in seen]
+    assert [False, True, False] == ["gray" in graph.nodes for _, graph, _, _ in seen]
+    assert 3 == len({one.seed for _, _, one, _ in seen})
 
 
 def test_a_round_that_the_answers_left_no_time_for_is_left_out(monkeypatch):

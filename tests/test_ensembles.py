@@ -87,17 +87,43 @@ def test_a_saved_and_loaded_ensemble_answers_the_same_bit_for_bit(tmp_path: Path
     assert torch.equal(together(IMAGES), load(tmp_path).eval()(IMAGES))
 
 
-def test_one_network_sees_tones_as_told_and_several_from_never_to_twice_as_often():
-    def tones(often: float, n_networks: int) -> list[float]:
-        found = ensembles.variants(Augmentation(flip=0.5, tones=often), n_networks)
-        assert {0.5} == {one.flip for one in found}
-        return [one.tones for one in found]
+def test_one_network_sees_images_as_told_and_several_unlike_ones():
+    told = Augmentation(flip=0.5, tones=0.6)
+    plain = Augmentation(flip=0.5)
 
-    assert [0.6] == tones(0.6, 1)
-    assert [0.0, 1.0] == tones(0.6, 2)
-    assert [0.0, 0.3, 0.6] == pytest.approx(tones(0.3, 3))
-    assert [0.0, 1 / 3, 2 / 3, 1.0] == pytest.approx(tones(0.6, 4))
-    assert [0.0, 0.0, 0.0] == tones(0.0, 3)  # who wants none changed has none changed
+    def seen(n_networks: int) -> list[tuple[Augmentation, bool]]:
+        return [(one.changes, one.gray) for one in ensembles.members(told, n_networks)]
+
+    four = [(plain, False), (told, True), (told, False), (told, False)]
+    assert [(told, False)] == seen(1)
+    assert four[:2] == seen(2)
+    assert four[:3] == seen(3)
+    assert [*four, *four[:2]] == seen(6)
+
+
+@torch.no_grad()
+def test_a_network_without_colours_answers_to_the_gray_of_an_image():
+    one = network(0)
+    gray = ensembles.without_colours(one)
+    luma = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
+    as_gray = (IMAGES * luma).sum(1, keepdim=True).expand(-1, 3, -1, -1)
+
+    torch.testing.assert_close(one(as_gray), gray(IMAGES), rtol=0, atol=1e-5)
+    assert (one(IMAGES) - gray(IMAGES)).abs().max() > 1e-3
+    assert {"gray", "first"} == set(gray.frozen)
+    assert all(gray.layers[name] is module for name, module in one.layers.items())
+
+
+@torch.no_grad()
+def test_networks_with_and_without_colours_share_no_first_layer():
+    networks = [network(0), ensembles.without_colours(network(1)), network(2)]
+    alone = torch.stack([one(IMAGES) for one in networks])
+    together = ensembles.joined(networks)
+
+    torch.testing.assert_close(alone.mean(0), together(IMAGES), rtol=0, atol=1e-5)
+    first = {"first", "network2_first"}
+    assert first == {name for name in together.nodes if name.endswith("first")}
+    assert {*first, "network2_gray"} == set(together.frozen)
 
 
 def test_no_network_is_too_few():

@@ -252,18 +252,19 @@ def test_two_networks_answer_by_the_mean_of_what_each_learned(monkeypatch):
 def test_networks_share_the_budget_and_learn_from_other_changes_by_other_seeds(monkeypatch):
     seen = []
     monkeypatch.setattr(
-        labels, "train", lambda graph, examples, *a, **k: seen.append((examples, k))
+        labels, "train", lambda graph, examples, *a, **k: seen.append((graph, examples, k))
     )
     three, often = replace(CONFIG, n_networks=3), replace(AUGMENTATION, tones=0.4)
     first = first_layers.first_layer(coloured(seed=9), NETWORK, None, seed=0)
     images = coloured()
     labels.learn(images, 3, NETWORK, first, three, TRAINING, often, seed=1, budget_seconds=6.0)
 
-    assert [2.0] * 3 == [how["budget_seconds"] for _, how in seen]
-    assert [0.0, 0.4, 0.8] == pytest.approx([one.augmentation.tones for one, _ in seen])
-    assert {0.5} == {one.augmentation.flip for one, _ in seen}
-    assert 1 == seen[0][0].seed == seen[0][1]["seed"]
-    assert 3 == len({one.seed for one, _ in seen}) == len({how["seed"] for _, how in seen})
+    assert [2.0] * 3 == [how["budget_seconds"] for _, _, how in seen]
+    assert [0.0, 0.4, 0.4] == [one.augmentation.tones for _, one, _ in seen]
+    assert {0.5} == {one.augmentation.flip for _, one, _ in seen}
+    assert [False, True, False] == ["gray" in graph.nodes for graph, _, _ in seen]
+    assert 1 == seen[0][1].seed == seen[0][2]["seed"]
+    assert 3 == len({one.seed for _, one, _ in seen}) == len({how["seed"] for _, _, how in seen})
 
 
 def test_networks_that_were_cut_off_go_on_bit_for_bit(tmp_path: Path, monkeypatch):

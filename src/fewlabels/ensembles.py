@@ -7,19 +7,56 @@ Shapes: K networks, D values below each one's last layer, L classes.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import nn
 
 from fewlabels.architectures import drawn_by
 from fewlabels.augment import Augmentation
+from fewlabels.colours import LUMA
 from fewlabels.graph import Graph, Node, node
 from fewlabels.layers import Concat, Scale
 
 LABEL_FREE = ("first", "first_gelu")  # what all networks share where it is frozen
 LAST = ("flat", "linear", "logits")
+GRAY = "gray"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """What one of several networks learns from: how its images are changed, and without colours?"""
+
+    changes: Augmentation
+    gray: bool = False
+
+
+def members(augmentation: Augmentation, n_networks: int) -> list[Member]:
+    """As told for one network; several see images unlike one another, in turns of these four.
+
+    Networks of the same changes err so much alike that two together gained half of what one
+    without tones and one without colours did (docs/accuracy.md).
+    """
+    told = Member(changes=augmentation)
+    if n_networks == 1:
+        return [told]
+    plain = Member(changes=replace(augmentation, tones=0.0))
+    turns = (plain, replace(told, gray=True), told, told)
+    return [turns[number % len(turns)] for number in range(n_networks)]
+
+
+def without_colours(network: Graph) -> Graph:
+    """The network, with the same weights, of images as a gray photograph has them."""
+    with drawn_by(0):  # what is drawn is written over
+        gray = nn.Conv2d(3, 3, 1, bias=False)
+    with torch.no_grad():
+        gray.weight.copy_(torch.tensor(LUMA).view(1, 3, 1, 1))
+    (image,) = network.inputs
+    nodes = {GRAY: node(gray, image)}
+    for name, one in network.nodes.items():
+        inputs = [GRAY if source == image else source for source in one.inputs]
+        nodes[name] = node(one.module, *inputs)
+    return Graph(nodes, network.inputs, network.outputs).freeze(GRAY, *network.frozen)
 
 
 def joined(networks: Sequence[Graph]) -> Graph:
@@ -36,17 +73,21 @@ def joined(networks: Sequence[Graph]) -> Graph:
     """
     if len(networks) == 1:
         return networks[0]
-    before = networks[0]
-    shared = LABEL_FREE if LABEL_FREE[0] in before.frozen else ()
-    nodes: dict[str, Node] = {name: before.nodes[name] for name in shared}
-    flat = []
+    nodes: dict[str, Node] = {}
+    flat, frozen = [], []
     for number, network in enumerate(networks, start=1):
-        names = {name: f"network{number}_{name}" for name in network.nodes if name not in shared}
+        sees_colours = GRAY not in network.nodes
+        shared = LABEL_FREE if sees_colours and LABEL_FREE[0] in network.frozen else ()
+        names = {
+            name: name if name in shared else f"network{number}_{name}" for name in network.nodes
+        }
         for name, one in network.nodes.items():
-            if name not in (*shared, *LAST[1:]):
+            if name not in LAST[1:]:
                 inputs = [names.get(source, source) for source in one.inputs]
-                nodes[names[name]] = node(one.module, *inputs)
+                nodes.setdefault(names[name], node(one.module, *inputs))
         flat.append(names[LAST[0]])
+        frozen += [names[name] for name in network.frozen if names[name] not in frozen]
+    before = networks[0]
     scale, last = before.layers["logits"], [network.layers["linear"] for network in networks]
     assert isinstance(scale, Scale), "networks end in scaled logits"
     whole_LE = torch.cat([one.get_parameter("weight") for one in last], 1)
@@ -59,16 +100,5 @@ def joined(networks: Sequence[Graph]) -> Graph:
         "linear": node(linear, "flat"),
         "logits": node(Scale(scale.factor / len(networks)), "linear"),
     }
-    return Graph(nodes, before.inputs, ("logits",)).freeze(*shared[:1]).eval()
-
-
-def variants(augmentation: Augmentation, n_networks: int) -> list[Augmentation]:
-    """How the images of each network are changed: as told for one, for several in unlike tones.
-
-    From never to twice as often as told: networks of the same changes err so much alike that two
-    together gained a third of what two of unlike ones did (docs/accuracy.md).
-    """
-    if n_networks == 1:
-        return [augmentation]
-    often = np.linspace(0, min(1.0, 2 * augmentation.tones), n_networks)
-    return [replace(augmentation, tones=float(tones)) for tones in often]
+    graph = Graph(nodes, before.inputs, ("logits",)).eval()
+    return graph.freeze(*frozen) if frozen else graph

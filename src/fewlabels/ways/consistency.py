@@ -137,12 +137,13 @@ def _alone(course: Course) -> list[Graph]:
     """Networks of the labels alone."""
     parts, graphs = course.parts, []
     n_alone = parts.consistency.n_alone
-    for number, strong in enumerate(ensembles.variants(parts.strong, n_alone)):
+    for number, member in enumerate(ensembles.members(parts.strong, n_alone)):
         graph = course.new_network(number)
+        graph = ensembles.without_colours(graph) if member.gray else graph
         course.train(
             "labels" if number == 0 else f"labels-{number + 1}",
             graph,
-            course.examples(course.pixels, course.labels, strong, number),
+            course.examples(course.pixels, course.labels, member.changes, number),
             parts.training,
             course.time.part(parts.consistency.labels_part / n_alone),
         )

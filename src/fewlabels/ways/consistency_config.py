@@ -60,7 +60,7 @@ class ConsistencyConfig:
     schedule: str = "rounds"
     start: str = "labels"
     labels_part: float = 0.5
-    n_teachers: int = 4
+    n_teachers: int = 3
     held_out: int = 20
     most_held_out: float = 0.1
     thresholds: str = "adaptive"

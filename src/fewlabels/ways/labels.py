@@ -119,12 +119,13 @@ def learn(
         **(made_from or {}),
     }
     n_networks, networks = config.n_networks, []
-    for number, changes in enumerate(ensembles.variants(augmentation, n_networks)):
+    for number, member in enumerate(ensembles.members(augmentation, n_networks)):
         own = other_seed(seed, number)
         one = build(network, start, filters_config, n_classes, labelled.size, own)
+        one = ensembles.without_colours(one) if member.gray else one
         train(
             one,
-            examples(labelled.pixels[kept], labelled.labels[kept], changes, own),
+            examples(labelled.pixels[kept], labelled.labels[kept], member.changes, own),
             training,
             seed=own,
             device=device,
