@@ -10,7 +10,7 @@ Each recipe of `--recipes` is one call of the command line with the whole budget
 and with `auto` of everything, for each fold. `cifar10` and `nette96` are as in training.py.
 `seconds_in_all` is of the whole command. Where `labels` is among the recipes, `gains` has the
 difference to it for each fold: here each has all the minutes, while `--baseline` parts them. It
-is one network there, and four teach `consistency`: `--baseline` has as many.
+is one network there, and three teach `consistency`: `--baseline` has as many.
 `promise_kept` tells which part of the promised time `auto` took.
 """
 

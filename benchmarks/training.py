@@ -1,7 +1,7 @@
 """Accuracy, time and memory of what learns by gradients, and the throughput of its training.
 
     python benchmarks/training.py cifar10 labels --budget 5m --out cifar10-labels-5m.json
-    python benchmarks/training.py cifar10 labels --budget 20m --set labels.n_networks=4 --out ...
+    python benchmarks/training.py cifar10 labels --budget 20m --set labels.n_networks=3 --out ...
     python benchmarks/training.py cifar10 surrogate --budget 60m --out cifar10-surrogate-60m.json
     python benchmarks/training.py nette96 labels --budget 20m --out nette96-labels-20m.json
     python benchmarks/training.py nette96 report-2 --out nette96-report-2.json

@@ -98,7 +98,7 @@ def test_without_unlabelled_images_auto_and_its_baseline_are_labels(
     words = ["shapes", *WORDS[:4], "--budget", "8s", "--baseline", "--out", tmp_path / "run"]
     scores, said = answer(capsys, "fit", *words)
 
-    assert "auto takes the recipe labels, labels.n_networks=4: there are no unlabelled" in said
+    assert "auto takes the recipe labels, labels.n_networks=3: there are no unlabelled" in said
     assert "the labelled images alone were learned from, so nothing is to be gained" in said
     assert (0.0, 0.0, scores["accuracy"]) == (
         scores["gain"],
@@ -198,8 +198,8 @@ def test_the_seconds_of_a_training_are_what_the_rest_leaves(tiny_set: ImageSet, 
     decided, _ = decide(tiny_set, baseline=True)
 
     # 2 per cent as room, 10 to write, 0.1 for filters; 3 models answer 1,000 + 3 * 4 at 5,000 a s
-    # for a narrow network: a wide one takes 2.7 times as long, the baseline are four
-    expected = (0.98 * 900 - 10.1) / 3 - 2.7 * (1 + 1 + 4) / 3 * 1012 / 5000
+    # for a narrow network: a wide one takes 2.7 times as long, the baseline are three
+    expected = (0.98 * 900 - 10.1) / 3 - 2.7 * (1 + 1 + 3) / 3 * 1012 / 5000
     assert expected == pytest.approx(decided.seconds, abs=0.1)
     assert 900.0 == decided.whole
     facts = decided.record["facts"]

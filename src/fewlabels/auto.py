@@ -33,10 +33,10 @@ UNLABELLED_LEAST = 400_000
 UNLABELLED_FOR_LABELLED = 1.0
 # The part of the time that the recipe gives the labels alone.
 LABELS_PART = ConsistencyConfig().labels_part
-# Networks that learn the labels and answer together: four were right on 1.4 points more images
-# than the best of them ("Several networks together" in docs/accuracy.md), which saw the labels 140
-# times; how it is with 40 is not measured. As teachers they all answer the unlabelled images, which
-# may take a part of the time.
+# Networks that learn the labels and answer together: three were right on 1.4 points more images
+# than the best of them, which saw the labels 76 times, and a fourth brought nothing ("Several
+# networks together" in docs/accuracy.md); how it is with 40 is not measured. As teachers they all
+# answer the unlabelled images, which may take a part of the time.
 ANSWERS_PART = 0.1
 MOST_NETWORKS = ConsistencyConfig().n_teachers
 # A tenth of a class is held out to watch: with fewer labels there is nothing to watch with.
