@@ -22,6 +22,7 @@ PARTS = ConsistencyParts(
     consistency=ConsistencyConfig(
         schedule="steps",
         n_rounds=2,
+        n_students=2,
         steps_per_epoch=4,
         held_out=4,
         threshold=0.5,

@@ -31,6 +31,7 @@ CIFAR = Facts(
 
 NARROW = {"network.widths": "32,64,128"}
 TWO = {"consistency.n_teachers": "2"}
+ONE_STUDENT = {"consistency.n_students": "1"}
 
 
 def chosen(**facts):
@@ -83,11 +84,13 @@ def test_a_network_is_as_wide_as_lets_it_see_each_label_40_times():
     # of which there could be two more teachers
     narrow = {**NARROW, "consistency.n_teachers": "2"}
     assert narrow == chosen(seconds=1000.0, images_per_second=863.0).settings
-    one = {"consistency.n_teachers": "1"}
+    one = {"consistency.n_teachers": "1", **ONE_STUDENT}
     assert one == chosen(seconds=1000.0, images_per_second=865.0).settings
     # 1,000 labels take no fewer than 300 steps of 256
     few = {"n_labelled": 1000, "least_per_class": 100, "seconds": 1000.0}
-    assert narrow == chosen(**few, images_per_second=414.0).settings
+    assert {**narrow, "consistency.n_students": "1"} == chosen(
+        **few, images_per_second=414.0
+    ).settings
     assert one == chosen(**few, images_per_second=415.0).settings
     # without unlabelled images all of it
     alone = {"n_unlabelled": 0, "seconds": 1000.0}
@@ -106,6 +109,13 @@ def test_as_many_networks_teach_as_see_each_label_40_times():
     slow = {"seconds": 1000.0, "images_per_second": 4000.0}
     assert {"consistency.n_teachers": "1"} == chosen(**slow, answers_per_second=2480.0).settings
     assert {"consistency.n_teachers": "2"} == chosen(**slow, answers_per_second=2490.0).settings
+    # and as many students as see 46,000 images 3 times in the other half: 2.7 times 138,000
+    students = {"consistency.n_students": "2"}
+    assert {**TWO, **students} == chosen(seconds=1000.0, images_per_second=2235.5).settings
+    assert TWO == chosen(seconds=1000.0, images_per_second=2235.7).settings
+    one = {"consistency.n_teachers": "1"}
+    assert {**one, **ONE_STUDENT} == chosen(seconds=1000.0, images_per_second=1490.3).settings
+    assert {**one, **students} == chosen(seconds=1000.0, images_per_second=1490.5).settings
     # without unlabelled images all of the time, and the recipe's own is one
     alone = {"n_unlabelled": 0, "seconds": 1000.0}
     assert {} == chosen(**alone, images_per_second=863.0).settings

@@ -198,8 +198,8 @@ def test_the_seconds_of_a_training_are_what_the_rest_leaves(tiny_set: ImageSet, 
     decided, _ = decide(tiny_set, baseline=True)
 
     # 2 per cent as room, 10 to write, 0.1 for filters; 3 models answer 1,000 + 3 * 4 at 5,000 a s
-    # for a narrow network: a wide one takes 2.7 times as long, the baseline are three
-    expected = (0.98 * 900 - 10.1) / 3 - 2.7 * (1 + 1 + 3) / 3 * 1012 / 5000
+    # for a narrow network: a wide one takes 2.7 times as long, and each model is three of them
+    expected = (0.98 * 900 - 10.1) / 3 - 2.7 * (3 + 3 + 3) / 3 * 1012 / 5000
     assert expected == pytest.approx(decided.seconds, abs=0.1)
     assert 900.0 == decided.whole
     facts = decided.record["facts"]
@@ -225,8 +225,9 @@ def test_what_was_asked_for_goes_before_what_is_chosen(tiny_set: ImageSet, quick
     quick(learning=560.0)
     decided, heard = decide(tiny_set, settings={"network.widths": "4,6"})
     assert (4, 6) == decided.recipe.network.widths
-    assert {"consistency.n_teachers": "1"} == decided.record["settings"]
-    assert "auto takes the recipe consistency, consistency.n_teachers=1: " in heard.text
+    ones = {"consistency.n_teachers": "1", "consistency.n_students": "1"}
+    assert ones == decided.record["settings"]
+    assert "consistency, consistency.n_teachers=1, consistency.n_students=1: " in heard.text
 
     chosen, heard = decide(tiny_set)
     assert (32, 64, 128) == chosen.recipe.network.widths

@@ -1,17 +1,16 @@
-"""Learning from unlabelled images: what a round learns from, what is started from, and the time."""
+"""Learning from unlabelled images: what is started from, and the time."""
 
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from fewlabels import ensembles, progress
+from fewlabels import progress
 from fewlabels.architectures import ReportNetwork
 from fewlabels.errors import ConfigError
 from fewlabels.images import as_float
-from fewlabels.ways import consistency, rounds, starts, usable
+from fewlabels.ways import starts
 from fewlabels.ways.consistency_config import ConsistencyConfig
 from fewlabels.ways.course import Course, Time
 from small_consistency import (
@@ -24,109 +23,6 @@ from small_consistency import (
     parts_with,
     unlabelled,
 )
-
-
-def test_a_round_learns_from_labels_and_the_chosen_answers():
-    others = usable.Usable(images=unlabelled(), weights=np.ones(90, np.float32))
-    chosen = np.arange(0, 90, 2)
-
-    answers = np.random.default_rng(0).dirichlet([1, 1, 1], 45).astype(np.float32)
-    images = rounds.mixed(course_of(), others, chosen, answers)
-
-    # 45 chosen ones and 12 labels, as 12 * 4 > 45; the pixels lie where they lay
-    assert (12 + 45) == len(images)
-    assert np.array_equal(np.eye(3)[course_of().labels], images.labels[:12])
-    assert np.array_equal(answers, images.labels[12:])
-    assert np.array_equal(images.pixels[np.arange(12, 57)], others.images.pixels[chosen])
-    few = rounds.mixed(course_of(parts_with(unlabelled_ratio=1)), others, chosen, answers)
-    assert 4 * 12 + 45 == len(few)  # labels again, until there is one for each other
-
-
-def test_rounds_keep_a_balanced_share_that_grows():
-    _, heard = learn(
-        coloured(), unlabelled((60, 15, 15)), parts_with(schedule="rounds", round_share=0.5)
-    )
-
-    shares = [facts["share"] for stage, facts in heard.notes if stage == "round"]
-    # of 90 at most 22 and 45, of the smaller classes no more than there are
-    assert 2 == len(shares)
-    assert 0 < shares[0] <= 24 / 90
-    assert shares[0] < shares[1] <= 45 / 90
-
-
-def test_several_networks_of_labels_are_the_baseline_and_teach_the_first_round(
-    tmp_path, monkeypatch
-):
-    answered, learned, answers, joined = [], [], Course.answers, ensembles.joined
-
-    def heard(course, graph, *a, **k):
-        answered.append(graph)
-        return answers(course, graph, *a, **k)
-
-    monkeypatch.setattr(Course, "answers", heard)
-    monkeypatch.setattr(
-        ensembles, "joined", lambda graphs: learned.extend(graphs) or joined(graphs)
-    )
-    parts = parts_with(schedule="rounds", n_teachers=3)
-    learn(coloured(), unlabelled(), parts, folder=tmp_path)
-
-    # whether answers are to be aligned, and then each of the two rounds
-    looked_at, first, second = answered
-    assert 3 == len(learned) and looked_at is first
-    assert "network3_linear" not in first.layers and "network3_flat" in first.layers
-    assert "flat" in second.layers and "network3_flat" not in second.layers
-    names = {"labels", "labels-2", "labels-3", "round-1", "round-2"}
-    assert names == {path.name for path in tmp_path.iterdir()}
-
-
-def test_teachers_share_the_time_of_the_labels_and_see_other_changes(monkeypatch):
-    seen = []
-
-    def train(course, name, graph, examples, config, seconds, *a, **k):
-        seen.append((name, graph, examples, seconds))
-
-    monkeypatch.setattr(Course, "train", train)
-    parts = parts_with(schedule="rounds", n_teachers=3, labels_part=0.6)
-    parts = replace(parts, strong=replace(parts.strong, tones=0.2))
-    course = course_of(parts, budget=100.0)
-    course.first = starts.first_layer(coloured(seed=9), parts, seed=0)
-    consistency._alone(course)
-
-    assert ["labels", "labels-2", "labels-3"] == [name for name, _, _, _ in seen]
-    assert [20.0] * 3 == pytest.approx([seconds for _, _, _, seconds in seen])
-    assert [0.0, 0.2, 0.2] == [one.augmentation.tones for _, _, one, _ in seen]
-    assert [False, True, False] == ["gray" in graph.nodes for _, graph, _, _ in seen]
-    assert 3 == len({one.seed for _, _, one, _ in seen})
-
-
-def test_a_round_that_the_answers_left_no_time_for_is_left_out(monkeypatch):
-    answers = Course.answers
-
-    def slow(course, graph, images, what, **k):
-        found = answers(course, graph, images, what, **k)
-        if len(images) == 90:  # all of them, for a round
-            course.time.before += 1e6
-        return found
-
-    monkeypatch.setattr(Course, "answers", slow)
-    monkeypatch.setattr(usable, "N_LOOKED_AT", 50)
-    parts = parts_with(schedule="rounds", n_teachers=1)
-    none = {name: replace(getattr(parts, name), epochs=0) for name in ("training", "rounds")}
-    learned, heard = learn(coloured(), unlabelled(), replace(parts, **none), budget_seconds=8.0)
-
-    assert "there is no time for round 1: raise --budget" in heard.text
-    assert 0 == learned.facts["n_unlabeled_used"]
-
-
-def test_rounds_end_where_no_answer_is_sure():
-    parts = parts_with(schedule="rounds", thresholds="fixed", threshold=1.0)
-    learned, heard = learn(coloured(), unlabelled(), parts)
-
-    assert "round 1: no answer to an unlabelled image is sure enough" in heard.text
-    assert 0 == learned.facts["gain_held_out"] == learned.facts["n_unlabeled_used"]
-
-
-# --- starts
 
 
 def test_centroids_as_a_first_layer_have_answers_of_mean_0_and_deviation_1():

@@ -39,6 +39,10 @@ LABELS_PART = ConsistencyConfig().labels_part
 # answer the unlabelled images, which may take a part of the time.
 ANSWERS_PART = 0.1
 MOST_NETWORKS = ConsistencyConfig().n_teachers
+# Three students that saw each unlabelled image 7 times were right on 0.3 points more than the best
+# of them ("Several students" in docs/accuracy.md). What auto expects is about half of what comes
+# true on a quiet machine.
+STUDENT_LOOKS = 3
 # A tenth of a class is held out to watch: with fewer labels there is nothing to watch with.
 FEW_LABELS = 10
 # k-means takes the time it takes, and the estimate of it is rough.
@@ -138,6 +142,12 @@ TUNINGS: tuple[Tuning, ...] = (
         lambda facts: "",
     ),
     Tuning(
+        ("consistency",),
+        "consistency.n_students",
+        lambda facts: None if _n_students(facts) == MOST_NETWORKS else str(_n_students(facts)),
+        lambda facts: "",
+    ),
+    Tuning(
         ("labels",),
         "labels.n_networks",
         lambda facts: None if _n_networks(facts) == 1 else str(_n_networks(facts)),
@@ -214,6 +224,13 @@ def _n_networks(facts: Facts) -> int:
         answers = ANSWERS_PART * facts.seconds * facts.answers_per_second / takes
         enough = min(enough, answers / facts.n_unlabelled)
     return min(MOST_NETWORKS, max(1, int(enough)))
+
+
+def _n_students(facts: Facts) -> int:
+    """As many as see as much of the unlabelled images as each needs, from 1 to `MOST_NETWORKS`."""
+    takes = WIDE_TAKES if _is_wide(facts) else 1.0
+    need = takes * max(STUDENT_LOOKS * facts.n_unlabelled, LABELS_LEAST)
+    return min(MOST_NETWORKS, max(1, int((1 - LABELS_PART) * facts.n_seen / need)))
 
 
 def _of_labels(facts: Facts) -> float:

@@ -108,6 +108,8 @@ class Recipe:
     @property
     def n_networks(self) -> int:
         """Networks that a model answers with."""
+        if self.consistency is not None:
+            return self.consistency.n_together
         return 1 if self.labels is None else self.labels.n_networks
 
     @property

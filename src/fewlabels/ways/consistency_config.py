@@ -22,14 +22,15 @@ CHOICES = {
 class ConsistencyConfig:
     """Settings of the way, beside those of the trainings and the views.
 
-    schedule : "steps", a weak and a strong view of each image in every step, or "rounds", a new
-        network on labels and on the confident answers of the one before
+    schedule : "steps", a weak and a strong view of each image in every step, or "rounds", new
+        networks on labels and on the confident answers of those before
     start : what the network starts from: new weights, "labels"; with centroids of k-means as its
         first layer, "filters"; with convolutions that told surrogate classes apart, "surrogate";
         with ones that learned that two views of an unlabelled image agree, "selfsupervised"
     labels_part : of a budget of time, what the networks of labels alone have
     n_teachers : networks of labels alone in *rounds*, where they answer together, see `ensembles`:
         they are the baseline, and teach the first round. *Steps* start from one
+    n_students : networks of each of the *rounds*, which part its time and answer together
     held_out : labelled images of each class that are not learned from, and watch that the result
         is no worse than the baseline; at most the part `most_held_out` of the class
     thresholds : of the probability from which on an answer is learned from: "adaptive", in steps
@@ -53,7 +54,8 @@ class ConsistencyConfig:
     surrogate_classes : unlabelled images that the start "surrogate" tells apart, at most
     surrogate_part, surrogate_epochs : its part of a budget of time, or its epochs
     selfsupervised_part, selfsupervised_epochs : of the start "selfsupervised", likewise
-    n_rounds : networks that learn from the answers of the one before, the first from the baseline's
+    n_rounds : how often new networks learn from the answers of those before, the first from the
+        baseline's
     round_share : of the unlabelled images, the part that the last round learns from at most
     """
 
@@ -61,6 +63,7 @@ class ConsistencyConfig:
     start: str = "labels"
     labels_part: float = 0.5
     n_teachers: int = 3
+    n_students: int = 3
     held_out: int = 20
     most_held_out: float = 0.1
     thresholds: str = "adaptive"
@@ -104,6 +107,7 @@ class ConsistencyConfig:
             "unlabelled_ratio",
             "steps_per_epoch",
             "n_teachers",
+            "n_students",
             "n_rounds",
             "surrogate_epochs",
             "selfsupervised_epochs",
@@ -123,6 +127,11 @@ class ConsistencyConfig:
     def n_alone(self) -> int:
         """Networks that learn the labels alone."""
         return self.n_teachers if self.schedule == "rounds" else 1
+
+    @property
+    def n_together(self) -> int:
+        """Networks that a model answers with, where the unlabelled images were of use."""
+        return self.n_students if self.schedule == "rounds" else 1
 
     def _check(self, name: str, fits: bool, expected: str) -> None:
         if not fits:

@@ -1,10 +1,9 @@
-"""The schedule *rounds*: a new network learns from labels and the surest answers of the last.
+"""The schedule *rounds*: new networks learn from labels and the surest answers of the last ones.
 
 Several networks that learned the labels alone answer first, together, as they err on different
-images. A new network learns from the answers as they are, as sure as they are right; of their
-classes alone it learned no more than the last one knew. It sees each of many images a few times
-only, and learns most where these are changed less than the few labelled ones are
-(docs/accuracy.md).
+images. New ones learn from the answers as they are, as sure as they are right; of their classes
+alone they learned no more than the last ones knew. They see each of many images a few times only,
+and learn most where these are changed less than the few labelled ones are (docs/accuracy.md).
 
 Shapes: M unlabelled images, C of them chosen, L classes.
 Source: Lee, ICML workshop 2013 (pseudo-labels); Xie et al., Noisy Student, CVPR 2020 (a new
@@ -16,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fewlabels import ensembles
+from fewlabels.augment import Augmentation
 from fewlabels.graph import Graph
 from fewlabels.joined import Joined
 from fewlabels.progress import note, say, stage
@@ -39,10 +40,11 @@ def train(
     aligns: bool,
     watch: Watch,
 ) -> tuple[Graph, int]:
-    """The network of the last round that there were time and confident answers for.
+    """The networks, as one, of the last round that there were time and confident answers for.
 
-    Beside it stands how many unlabelled images it learned from; the baseline, where there was none.
-    A round learns from more answers than the one before, up to `round_share` of the images.
+    Beside them stands how many unlabelled images they learned from; where there was no such round,
+    the baseline. A round learns from more answers than the one before, up to `round_share` of the
+    images.
     """
     config, graph, n_used = course.parts.consistency, baseline, 0
     for number in range(1, config.n_rounds + 1):
@@ -70,17 +72,38 @@ def train(
             if not len(chosen):
                 say(f"round {number}: no answer to an unlabelled image is sure enough: the end")
                 return graph, n_used
-            graph = course.new_network(config.n_alone - 1 + number)
-            course.train(
-                name,
-                graph,
-                mixed(course, usable, chosen, answers_ML.numpy()[chosen]),
-                course.parts.rounds,
-                course.time_for(name, config.n_rounds + 1 - number),
-                AGREEMENT,
+            graph = ensembles.joined(
+                _students(course, usable, chosen, answers_ML.numpy()[chosen], number)
             )
         n_used = len(chosen)
     return graph, n_used
+
+
+def _students(
+    course: Course, usable: Usable, chosen: np.ndarray, answers_CL: np.ndarray, number: int
+) -> list[Graph]:
+    """Networks that learned from labels and from answers in round `number`, as time allows."""
+    config = course.parts.consistency
+    graphs: list[Graph] = []
+    for student, member in enumerate(ensembles.members(course.parts.mild, config.n_students)):
+        name = f"round-{number}" + (f"-{student + 1}" if student else "")
+        if graphs and course.is_too_late_for(name):
+            return graphs
+        drawn = config.n_alone + (number - 1) * config.n_students + student
+        graph = course.new_network(drawn)
+        graph = ensembles.without_colours(graph) if member.gray else graph
+        course.train(
+            name,
+            graph,
+            mixed(course, usable, chosen, answers_CL, member.changes, student),
+            course.parts.rounds,
+            course.time_for(
+                name, (config.n_rounds - number) * config.n_students + config.n_students - student
+            ),
+            AGREEMENT,
+        )
+        graphs.append(graph)
+    return graphs
 
 
 def _is_too_late(course: Course, name: str, number: int) -> bool:
@@ -104,7 +127,12 @@ def _sure(course: Course, answers_ML: Tensor, weights_M: Tensor) -> tuple[Tensor
 
 
 def mixed(
-    course: Course, usable: Usable, chosen: np.ndarray, answers_CL: np.ndarray
+    course: Course,
+    usable: Usable,
+    chosen: np.ndarray,
+    answers_CL: np.ndarray,
+    changes: Augmentation,
+    number: int = 0,
 ) -> LabelledImages:
     """Labelled images and the chosen others, whose pixels are read when they are shown.
 
@@ -113,6 +141,7 @@ def mixed(
     Parameters
     ----------
     chosen : int64 indices (C,) into the usable images; answers_CL : float32, what they are
+    changes : of the images; another number draws others
     """
     n_labelled = len(course.labels)
     wanted = -(-len(chosen) // course.parts.consistency.unlabelled_ratio)
@@ -122,4 +151,4 @@ def mixed(
         [course.pixels, usable.images.pixels], np.concatenate([repeated, n_labelled + chosen])
     )
     known_NL = np.eye(course.n_classes, dtype=np.float32)[course.labels[repeated]]
-    return course.examples(pixels, np.concatenate([known_NL, answers_CL]), course.parts.mild)
+    return course.examples(pixels, np.concatenate([known_NL, answers_CL]), changes, number)

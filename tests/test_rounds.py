@@ -1,0 +1,173 @@
+"""Learning from unlabelled images in rounds: what they learn from, who teaches, who learns."""
+
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+import pytest
+import torch
+
+from fewlabels import ensembles
+from fewlabels.ways import consistency, rounds, starts, usable
+from fewlabels.ways.course import Course
+from fewlabels.ways.watching import Watch
+from small_consistency import (
+    PARTS,
+    coloured,
+    course_of,
+    learn,
+    parts_with,
+    unlabelled,
+)
+
+
+def test_a_round_learns_from_labels_and_the_chosen_answers():
+    others = usable.Usable(images=unlabelled(), weights=np.ones(90, np.float32))
+    chosen = np.arange(0, 90, 2)
+
+    answers = np.random.default_rng(0).dirichlet([1, 1, 1], 45).astype(np.float32)
+    images = rounds.mixed(course_of(), others, chosen, answers, PARTS.mild)
+
+    # 45 chosen ones and 12 labels, as 12 * 4 > 45; the pixels lie where they lay
+    assert (12 + 45) == len(images)
+    assert np.array_equal(np.eye(3)[course_of().labels], images.labels[:12])
+    assert np.array_equal(answers, images.labels[12:])
+    assert np.array_equal(images.pixels[np.arange(12, 57)], others.images.pixels[chosen])
+    few = rounds.mixed(
+        course_of(parts_with(unlabelled_ratio=1)), others, chosen, answers, PARTS.mild
+    )
+    assert 4 * 12 + 45 == len(few)  # labels again, until there is one for each other
+
+
+def test_rounds_keep_a_balanced_share_that_grows():
+    _, heard = learn(
+        coloured(), unlabelled((60, 15, 15)), parts_with(schedule="rounds", round_share=0.5)
+    )
+
+    shares = [facts["share"] for stage, facts in heard.notes if stage == "round"]
+    # of 90 at most 22 and 45, of the smaller classes no more than there are
+    assert 2 == len(shares)
+    assert 0 < shares[0] <= 24 / 90
+    assert shares[0] < shares[1] <= 45 / 90
+
+
+def test_several_networks_of_labels_are_the_baseline_and_teach_the_first_round(
+    tmp_path, monkeypatch
+):
+    answered, learned, answers, joined = [], [], Course.answers, ensembles.joined
+
+    def heard(course, graph, *a, **k):
+        answered.append(graph)
+        return answers(course, graph, *a, **k)
+
+    monkeypatch.setattr(Course, "answers", heard)
+    monkeypatch.setattr(
+        ensembles, "joined", lambda graphs: learned.append(graphs) or joined(graphs)
+    )
+    parts = parts_with(schedule="rounds", n_teachers=3, n_students=2)
+    learn(coloured(), unlabelled(), parts, folder=tmp_path)
+
+    # whether answers are to be aligned, and then each of the two rounds
+    looked_at, first, second = answered
+    assert [3, 2, 2] == [len(graphs) for graphs in learned] and looked_at is first
+    assert "network3_linear" not in first.layers and "network3_flat" in first.layers
+    assert "network2_flat" in second.layers and "network3_flat" not in second.layers
+    names = {"labels", "labels-2", "labels-3", "round-1", "round-1-2", "round-2", "round-2-2"}
+    assert names == {path.name for path in tmp_path.iterdir()}
+
+
+def trained_by(monkeypatch, seconds_of_one: float = 0.0):
+    """What each training of rounds is given, of which each takes so many seconds."""
+    seen = []
+
+    def train(course, name, graph, examples, config, seconds, *a, **k):
+        seen.append((name, graph, examples, seconds))
+        course.time.before += seconds_of_one
+
+    monkeypatch.setattr(Course, "train", train)
+    return seen
+
+
+def rounds_of(parts, budget: float):
+    others = usable.Usable(images=unlabelled(), weights=np.ones(90, np.float32))
+    course = course_of(parts, budget=budget)
+    course.first = starts.first_layer(coloured(seed=9), parts, seed=0)
+    watch = Watch(held=coloured((2, 2, 2)), flips=True, device="cpu")
+    return rounds.train(course, course.new_network(), others, torch.full((3,), 1 / 3), False, watch)
+
+
+def test_students_share_the_time_of_the_rounds_and_see_unlike_images(monkeypatch):
+    seen = trained_by(monkeypatch, seconds_of_one=200.0)
+    parts = parts_with(schedule="rounds", n_rounds=2, n_students=3, least_threshold=0.0)
+    parts = replace(parts, mild=replace(parts.mild, tones=0.2))
+
+    graph, _ = rounds_of(parts, budget=1200.0)
+
+    firsts, seconds = [f"round-1{end}" for end in ("", "-2", "-3")], ["round-2", "round-2-2"]
+    assert [*firsts, *seconds, "round-2-3"] == [name for name, _, _, _ in seen]
+    assert [200.0] * 6 == pytest.approx([seconds for _, _, _, seconds in seen], abs=10.0)
+    assert 2 * [0.0, 0.2, 0.2] == [one.augmentation.tones for _, _, one, _ in seen]
+    assert 2 * [False, True, False] == ["gray" in graph.nodes for _, graph, _, _ in seen]
+    assert {"network1_flat", "network2_gray", "network3_flat"} <= set(graph.nodes)
+    weights = [graph.layers["linear"].weight for _, graph, _, _ in seen]
+    assert not any(torch.equal(one, two) for one, two in combinations(weights, 2))
+
+
+def test_students_that_there_is_no_time_for_are_left_out(monkeypatch):
+    seen = trained_by(monkeypatch, seconds_of_one=50.0)
+    parts = parts_with(schedule="rounds", n_rounds=1, n_students=3, least_threshold=0.0)
+
+    graph, _ = rounds_of(parts, budget=100.0)
+
+    assert ["round-1", "round-1-2"] == [name for name, _, _, _ in seen]
+    assert "network2_gray" in graph.nodes and "network3_flat" not in graph.nodes
+
+
+def test_teachers_share_the_time_of_the_labels_and_see_other_changes(monkeypatch):
+    seen = []
+
+    def train(course, name, graph, examples, config, seconds, *a, **k):
+        seen.append((name, graph, examples, seconds))
+
+    monkeypatch.setattr(Course, "train", train)
+    parts = parts_with(schedule="rounds", n_teachers=3, labels_part=0.6)
+    parts = replace(parts, strong=replace(parts.strong, tones=0.2))
+    course = course_of(parts, budget=100.0)
+    course.first = starts.first_layer(coloured(seed=9), parts, seed=0)
+    consistency._alone(course)
+
+    assert ["labels", "labels-2", "labels-3"] == [name for name, _, _, _ in seen]
+    assert [20.0] * 3 == pytest.approx([seconds for _, _, _, seconds in seen])
+    assert [0.0, 0.2, 0.2] == [one.augmentation.tones for _, _, one, _ in seen]
+    assert [False, True, False] == ["gray" in graph.nodes for _, graph, _, _ in seen]
+    assert 3 == len({one.seed for _, _, one, _ in seen})
+
+
+def test_a_round_that_the_answers_left_no_time_for_is_left_out(monkeypatch):
+    answers = Course.answers
+
+    def slow(course, graph, images, what, **k):
+        found = answers(course, graph, images, what, **k)
+        if len(images) == 90:  # all of them, for a round
+            course.time.before += 1e6
+        return found
+
+    monkeypatch.setattr(Course, "answers", slow)
+    monkeypatch.setattr(usable, "N_LOOKED_AT", 50)
+    parts = parts_with(schedule="rounds", n_teachers=1)
+    none = {name: replace(getattr(parts, name), epochs=0) for name in ("training", "rounds")}
+    learned, heard = learn(coloured(), unlabelled(), replace(parts, **none), budget_seconds=8.0)
+
+    assert "there is no time for round 1: raise --budget" in heard.text
+    assert 0 == learned.facts["n_unlabeled_used"]
+
+
+def test_rounds_end_where_no_answer_is_sure():
+    parts = parts_with(schedule="rounds", thresholds="fixed", threshold=1.0)
+    learned, heard = learn(coloured(), unlabelled(), parts)
+
+    assert "round 1: no answer to an unlabelled image is sure enough" in heard.text
+    assert 0 == learned.facts["gain_held_out"] == learned.facts["n_unlabeled_used"]
+
+
+# --- starts
