@@ -60,6 +60,7 @@ def test_the_label_free_layer_is_there_once_and_stays_frozen():
     # one that learns is each network's own
     others = ensembles.joined([report_network(0), report_network(1)])
     assert {"network1_layer1_conv", "network2_layer1_conv"} <= set(others.nodes)
+    assert () == tuple(others.frozen)
 
 
 def test_a_last_layer_reads_the_values_of_all_networks():
