@@ -168,6 +168,3 @@ def test_rounds_end_where_no_answer_is_sure():
 
     assert "round 1: no answer to an unlabelled image is sure enough" in heard.text
     assert 0 == learned.facts["gain_held_out"] == learned.facts["n_unlabeled_used"]
-
-
-# --- starts

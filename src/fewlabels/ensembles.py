@@ -32,7 +32,7 @@ class Member:
 
 
 def members(augmentation: Augmentation, n_networks: int) -> list[Member]:
-    """As told for one network; several see images unlike one another, in turns of these four.
+    """As told for one network; several in turns without tones, without colours, and twice as told.
 
     Networks of the same changes err so much alike that two together gained half of what one
     without tones and one without colours did (docs/accuracy.md).
@@ -46,7 +46,10 @@ def members(augmentation: Augmentation, n_networks: int) -> list[Member]:
 
 
 def without_colours(network: Graph) -> Graph:
-    """The network, with the same weights, of images as a gray photograph has them."""
+    """The network, with the same weights, of images as a gray photograph has them.
+
+    Each of the three channels is 0.299 R + 0.587 G + 0.114 B (ITU-R BT.601), after all changes.
+    """
     with drawn_by(0):  # what is drawn is written over
         gray = nn.Conv2d(3, 3, 1, bias=False)
     with torch.no_grad():

@@ -74,7 +74,7 @@ def consistency() -> Recipe:
         mild=Augmentation(
             flip=0.5,
             max_shift=0.125,
-            tones=0.6,  # of some of the students
+            tones=0.6,  # but for the first of several students
             brightness=0.1,
             contrast=0.1,
             saturation=0.15,

@@ -97,9 +97,7 @@ def _students(
             graph,
             mixed(course, usable, chosen, answers_CL, member.changes, student),
             course.parts.rounds,
-            course.time_for(
-                name, (config.n_rounds - number) * config.n_students + config.n_students - student
-            ),
+            course.time_for(name, (config.n_rounds - number + 1) * config.n_students - student),
             AGREEMENT,
         )
         graphs.append(graph)
