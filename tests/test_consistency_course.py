@@ -25,9 +25,6 @@ from small_consistency import (
 )
 
 
-# --- starts
-
-
 def test_centroids_as_a_first_layer_have_answers_of_mean_0_and_deviation_1():
     first = starts.first_layer(coloured(seed=9), parts_with(start="filters"), seed=0)
 
