@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from fewlabels import ensembles
+from fewlabels import ensembles, progress
 from fewlabels.ways import consistency, rounds, starts, usable
 from fewlabels.ways.course import Course
 from fewlabels.ways.watching import Watch
 from small_consistency import (
     PARTS,
+    Heard,
     coloured,
     course_of,
     learn,
@@ -117,8 +118,10 @@ def test_students_that_there_is_no_time_for_are_left_out(monkeypatch):
     seen = trained_by(monkeypatch, seconds_of_one=50.0)
     parts = parts_with(schedule="rounds", n_rounds=1, n_students=3, least_threshold=0.0)
 
-    graph, _ = rounds_of(parts, budget=100.0)
+    with progress.watching(Heard()) as heard:
+        graph, _ = rounds_of(parts, budget=100.0)
 
+    assert "round 1 has 2 of 3 networks" in heard.text
     assert ["round-1", "round-1-2"] == [name for name, _, _, _ in seen]
     assert "network2_gray" in graph.nodes and "network3_flat" not in graph.nodes
 

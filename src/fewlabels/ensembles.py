@@ -30,6 +30,10 @@ class Member:
     changes: Augmentation
     gray: bool = False
 
+    def network(self, new: Graph) -> Graph:
+        """The new network as this member sees images."""
+        return without_colours(new) if self.gray else new
+
 
 def members(augmentation: Augmentation, n_networks: int) -> list[Member]:
     """As told for one network; several in turns without tones, without colours, and twice as told.

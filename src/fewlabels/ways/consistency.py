@@ -138,8 +138,7 @@ def _alone(course: Course) -> list[Graph]:
     parts, graphs = course.parts, []
     n_alone = parts.consistency.n_alone
     for number, member in enumerate(ensembles.members(parts.strong, n_alone)):
-        graph = course.new_network(number)
-        graph = ensembles.without_colours(graph) if member.gray else graph
+        graph = member.network(course.new_network(number))
         course.train(
             "labels" if number == 0 else f"labels-{number + 1}",
             graph,

@@ -122,7 +122,7 @@ def learn(
     for number, member in enumerate(ensembles.members(augmentation, n_networks)):
         own = other_seed(seed, number)
         one = build(network, start, filters_config, n_classes, labelled.size, own)
-        one = ensembles.without_colours(one) if member.gray else one
+        one = member.network(one)
         train(
             one,
             examples(labelled.pixels[kept], labelled.labels[kept], member.changes, own),

@@ -88,10 +88,13 @@ def _students(
     for student, member in enumerate(ensembles.members(course.parts.mild, config.n_students)):
         name = f"round-{number}" + (f"-{student + 1}" if student else "")
         if graphs and course.is_too_late_for(name):
+            say(
+                f"round {number} has {student} of {config.n_students} networks, as there is no "
+                "time for more: raise --budget or lower consistency.n_students"
+            )
             return graphs
         drawn = config.n_alone + (number - 1) * config.n_students + student
-        graph = course.new_network(drawn)
-        graph = ensembles.without_colours(graph) if member.gray else graph
+        graph = member.network(course.new_network(drawn))
         course.train(
             name,
             graph,
