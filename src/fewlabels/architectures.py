@@ -18,7 +18,7 @@ from fewlabels.graph import Graph, Node, node
 from fewlabels.layers import Add, Scale
 
 FIRST_LAYERS = ("centroids", "random")
-MIDDLE = 32  # maps of the whitened first layer are about so wide, whatever the images
+MIDDLE = 40  # maps of the whitened first layer are about so wide, whatever the images
 
 # of Dosovitskiy et al. 2014: filters of the convolutions, values of the fully connected layer
 EXEMPLAR_SIZES = {
@@ -34,7 +34,7 @@ class WhitenedNetwork:
 
     widths : filters of each stage's convolutions; a stage halves the maps
     first_filters : at most so many, half of them the negatives of the others
-    first_size, first_stride : in pixels; 0: 2 and 1, or more for maps about 32 wide
+    first_size, first_stride : in pixels; 0: 2 and 1, or more for maps about 40 wide
     """
 
     widths: tuple[int, ...] = (64, 128, 256)
