@@ -55,6 +55,22 @@ def test_without_unlabelled_images_labels_are_learned_from():
     assert choice.reasons[0].startswith("there are no unlabelled images, and NVIDIA H100 can show")
 
 
+def test_larger_images_are_changed_more_where_a_network_learns():
+    stronger = {
+        "augmentation.max_scale": "1.6",
+        "augmentation.max_rotation_deg": "15",
+        "augmentation.cutout": "0.5",
+    }
+
+    assert stronger == chosen(image_size=(64, 96)).settings
+    assert "images of this size bear" in chosen(image_size=(64, 96)).reasons[1]
+    assert {} == chosen(image_size=(63, 96)).settings
+    of_labels = chosen(image_size=(96, 96), n_unlabelled=0).settings
+    assert stronger.items() <= of_labels.items()
+    short = {"seconds": 90.0, "images_per_second": 700.0, "kmeans_seconds": 60.0}
+    assert {} == chosen(image_size=(96, 96), **short).settings  # k-means changes no images
+
+
 def test_few_unlabelled_images_beside_many_labelled_ones_are_left_out():
     assert "labels" == chosen(n_unlabelled=3999).recipe
     assert "consistency" == chosen(n_unlabelled=4000).recipe

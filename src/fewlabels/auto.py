@@ -43,6 +43,9 @@ MOST_NETWORKS = ConsistencyConfig().n_teachers
 # of them ("Several students" in docs/accuracy.md). What auto expects is about half of what comes
 # true on a quiet machine.
 STUDENT_LOOKS = 3
+# Images of so many pixels a side bear more change than icons of 32: at 96 the stronger ones brought
+# one point, at 32 they took one away ("Photographs" in docs/accuracy.md). In between: not measured.
+PHOTOGRAPH_SIDE = 64
 # A tenth of a class is held out to watch: with fewer labels there is nothing to watch with.
 FEW_LABELS = 10
 # k-means takes the time it takes, and the estimate of it is rough.
@@ -128,7 +131,22 @@ RULES: tuple[Rule, ...] = (
     ),
 )
 
+
+def _for_photographs(setting: str, value: str, reason: str = "") -> Tuning:
+    return Tuning(
+        ("labels", "consistency"),
+        setting,
+        lambda facts: value if min(facts.image_size) >= PHOTOGRAPH_SIDE else None,
+        lambda facts: reason,
+    )
+
+
 TUNINGS: tuple[Tuning, ...] = (
+    _for_photographs(
+        "augmentation.max_scale", "1.6", "images of this size bear that more is changed in them"
+    ),
+    _for_photographs("augmentation.max_rotation_deg", "15"),
+    _for_photographs("augmentation.cutout", "0.5"),
     Tuning(
         ("labels", "consistency"),
         "network.widths",
