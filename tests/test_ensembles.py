@@ -13,7 +13,7 @@ from fewlabels.errors import ConfigError
 from fewlabels.graph import Graph
 from fewlabels.graph_files import load, save
 from fewlabels.layers import Scale
-from fewlabels.model_views import last_features
+from fewlabels.sketches import last_features
 from fewlabels.ways.labels import LabelsConfig
 
 DRAW = torch.Generator().manual_seed(0)

@@ -50,7 +50,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "novelty shares",
         "choosing",
         "mislabelled",
-        "features excitations",
+        "features excitations sketches",
         "training training_loop training_steps training_config batches processes "
         "optimizers averaging checkpoints tracking side_by_side",
         "architectures ensembles trained_features",

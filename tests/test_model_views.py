@@ -7,12 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from fewlabels import model_views as views
+from fewlabels import sketches
 from fewlabels.fitting import fit
 from fewlabels.graph import Graph, node
 from fewlabels.images import ImageSet
 from fewlabels.model import Model, probabilities
-from fewlabels.model_views import features_of, last_features, sketches_of, view
+from fewlabels.model_views import features_of, sketches_of, view
+from fewlabels.sketches import last_features
 from small_runs import FAST, SMALL
 
 
@@ -55,7 +56,7 @@ def test_a_network_that_ends_otherwise_is_seen_at_its_output():
 def test_few_features_are_their_own_sketch_standardised_as_the_head_does(
     filters: Model, tiny_set: ImageSet, monkeypatch
 ):
-    monkeypatch.setattr(views, "N_VALUES", 10**6)
+    monkeypatch.setattr(sketches, "N_VALUES", 10**6)
     features_ND = features_of(filters, tiny_set.test, what="some")
     tensors = filters.head.tensors
 
@@ -81,7 +82,7 @@ def test_a_sketch_keeps_distances_within_a_few_percent(filters: Model, tiny_set:
 
 
 def test_sketches_of_features_are_those_of_a_view(filters: Model, tiny_set: ImageSet, monkeypatch):
-    monkeypatch.setattr(views, "N_VALUES", 16)
+    monkeypatch.setattr(sketches, "N_VALUES", 16)
     features_ND = features_of(filters, tiny_set.test, what="some")
 
     seen = view(filters, tiny_set.test, seed=5, what="some")

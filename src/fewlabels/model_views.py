@@ -11,12 +11,9 @@ from torch import Tensor, nn
 
 from fewlabels import features
 from fewlabels.devices import resolve
-from fewlabels.graph import Graph
 from fewlabels.images import Images
-from fewlabels.layers import Scale
 from fewlabels.model import Model
-
-N_VALUES = 512  # of a sketch
+from fewlabels.sketches import last_features, projection
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,23 +28,6 @@ class View:
 
     sketches_NK: np.ndarray
     probabilities_NL: np.ndarray
-
-
-def last_features(graph: Graph) -> tuple[str, tuple[nn.Module, ...]]:
-    """The node that the last linear layer of a network reads, and the modules from there on.
-
-    Where the graph does not end in a linear layer, its output and no modules.
-    """
-    name, modules = graph.outputs[0], list[nn.Module]()
-    while len(graph.sources.get(name, ())) == 1:
-        module = graph.layers[name]
-        if not isinstance(module, nn.Linear | Scale | nn.Identity):
-            break
-        modules.insert(0, module)
-        (name,) = graph.sources[name]
-        if isinstance(module, nn.Linear):
-            return name, tuple(modules)
-    return graph.outputs[0], ()
 
 
 def features_of(model: Model, images: Images, *, device: str = "cpu", what: str) -> Tensor:
@@ -66,15 +46,12 @@ def features_of(model: Model, images: Images, *, device: str = "cpu", what: str)
 def view(model: Model, images: Images, *, device: str = "cpu", seed: int, what: str) -> View:
     """A model's view of images, block by block: of a large set, features need not fit in memory.
 
-    Where there are more features than a sketch has values, it is their product with a random
-    matrix, the same for a seed.
-
-    Source: Johnson and Lindenstrauss, Contemp. Math. 26, 1984.
+    Sketches are by `sketches.projection`, the same for a seed.
     """
     node, modules = _seen(model)
     device = resolve(device)
     n_features = int(np.prod(model.graph.shapes[node]))
-    project_DK = _projection(n_features, seed)
+    project_DK = projection(n_features, seed)
     sketches, answers = list[Tensor](), list[Tensor]()
     rows = features.blocks(
         model.graph, images, flips=model.recipe.flips, device=device, wanted=node, what=what
@@ -93,19 +70,9 @@ def view(model: Model, images: Images, *, device: str = "cpu", seed: int, what: 
 
 def sketches_of(model: Model, features_ND: Tensor, *, seed: int) -> np.ndarray:
     """The sketches of images whose features, by `features_of`, are there already; as in `view`."""
-    project_DK = _projection(features_ND.shape[1], seed)
+    project_DK = projection(features_ND.shape[1], seed)
     blocks = features_ND.split(features.ROWS)  # not all of them scaled at once: gigabytes
     return torch.cat([_sketch(model, rows_BD, project_DK) for rows_BD in blocks]).numpy()
-
-
-def sketches_by(
-    graph: Graph, images: Images, *, flips: bool, device: str = "cpu", seed: int, what: str
-) -> np.ndarray:
-    """Sketches by another graph's output, of (n_images, at most 512), block by block."""
-    project_DK = _projection(int(np.prod(graph.shapes[graph.outputs[0]])), seed)
-    rows = features.blocks(graph, images, flips=flips, device=resolve(device), what=what)
-    sketches = [rows_BD if project_DK is None else rows_BD @ project_DK for rows_BD in rows]
-    return torch.cat(sketches).numpy()
 
 
 def _sketch(model: Model, rows_BD: Tensor, project_DK: Tensor | None) -> Tensor:
@@ -115,13 +82,6 @@ def _sketch(model: Model, rows_BD: Tensor, project_DK: Tensor | None) -> Tensor:
     if model.recipe.is_committee:
         rows_BD[:, : len(model.class_names)] = 0  # logits: labelled images are known by heart
     return rows_BD if project_DK is None else rows_BD @ project_DK
-
-
-def _projection(n_features: int, seed: int) -> Tensor | None:
-    if n_features <= N_VALUES:
-        return None
-    draw = torch.Generator().manual_seed(seed)
-    return torch.randn(n_features, N_VALUES, generator=draw) / N_VALUES**0.5
 
 
 def _seen(model: Model) -> tuple[str, tuple[nn.Module, ...]]:

@@ -10,13 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.decomposition import PCA
-from torch import nn
 
 from fewlabels import features, splits
 from fewlabels.devices import resolve
 from fewlabels.errors import DataError
 from fewlabels.figures import surrogate_gallery
-from fewlabels.graph import Graph
 from fewlabels.images import Images, ImageSet
 from fewlabels.model import Model, probabilities
 from fewlabels.pictures_file import Kept
@@ -27,6 +25,7 @@ from fewlabels.report.findings import Suggestion
 from fewlabels.report.pictures import PARTS, Pictures, thumbnail_budget
 from fewlabels.report.thumbnails import sheets_within, webp
 from fewlabels.shown_images import Shown, behind_cells, least_sure, mapped_images
+from fewlabels.sketches import last_features
 from fewlabels.surrogates import surrogate_set
 
 N_SUGGESTED = 24
@@ -120,7 +119,7 @@ def seen_by(model: Model, images: Images, device: str) -> tuple[np.ndarray, np.n
     how: dict[str, Any] = {"flips": model.recipe.flips, "device": device}
     if model.head.kind == "logits":
         answers_ML = probabilities((model,), images, device=device, what="answers for the map")[0]
-        output = read_by_last_layer(model.graph)
+        output, _ = last_features(model.graph)
     n_values = int(np.prod(model.graph.shapes[output]))
     components = None
     if len(images) * n_values > MOST_VALUES and n_values > COMPONENTS:
@@ -139,16 +138,6 @@ def seen_by(model: Model, images: Images, device: str) -> tuple[np.ndarray, np.n
     if answered:
         answers_ML = torch.cat(answered).numpy()
     return np.concatenate(kept), answers_ML
-
-
-def read_by_last_layer(graph: Graph) -> str:
-    """The name of what the last linear layer reads; the output where there is none."""
-    name = graph.outputs[0]
-    while name in graph.layers:
-        (name, *_), module = graph.sources[name], graph.layers[name]
-        if isinstance(module, nn.Linear):
-            return name
-    return graph.outputs[0]
 
 
 def positions(features_MD: np.ndarray, seed: int) -> tuple[np.ndarray, str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fewlabels import model_views, novelty
+from fewlabels import novelty, sketches
 from fewlabels.devices import resolve
 from fewlabels.images import Images
 from fewlabels.model import Model
@@ -50,10 +50,10 @@ def of_a_class(
         config = filters_like(min(unlabelled.size), len(unlabelled))
         if config is None or len(labels_N) < LEAST_LABELS or len(unlabelled) < LEAST_UNLABELLED:
             return _by_its_own_word(model, seen)
-        graph = filters.learn(unlabelled, config, seed=seed, device=resolve(device))
-        how: dict[str, Any] = {"flips": True, "seed": seed, "device": device}
+        how: dict[str, Any] = {"seed": seed, "device": resolve(device)}
+        graph = filters.learn(unlabelled, config, **how)
         sketches_NK, sketches_MK = (
-            model_views.sketches_by(graph, images, what=f"looks of {what} images", **how)
+            sketches.sketches_by(graph, images, flips=True, what=f"looks of {what} images", **how)
             for images, what in ((labelled, "labelled"), (unlabelled, "unlabelled"))
         )
     with stage("telling what is of no class", total=1):

@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fewlabels import features, novelty
+from fewlabels import novelty
 from fewlabels.graph import Graph
 from fewlabels.images import Images
 from fewlabels.joined import Joined
 from fewlabels.progress import say
+from fewlabels.sketches import sketches_by
 from fewlabels.ways import filters, pseudo_labels
 from fewlabels.ways.consistency_config import ConsistencyConfig
 from fewlabels.ways.course import Course
@@ -21,7 +22,6 @@ from fewlabels.ways.course import Course
 N_FILTERS, PATCH_SIZE, PATCHES_PER_IMAGE = 400, 6, 8
 # for the images of no class to be looked for: with fewer, those of the classes are taken for them
 LEAST_LABELS, LEAST_UNLABELLED = 20, 1000
-N_SKETCH = 512  # values of an image's features, to compare images by
 N_LOOKED_AT = 5000  # images whose answers tell how often each class is among them
 
 
@@ -50,12 +50,21 @@ def in_class_weights(course: Course, unlabelled: Images) -> np.ndarray:
         return np.ones(len(unlabelled), np.float32)
     how = {key: course.how[key] for key in ("seed", "device", "precision")}
     graph = filters.learn(unlabelled, config, **how)
-    labelled = Images(pixels=course.pixels)
-    sketches = [
-        _sketches(graph, images, course, what)
-        for images, what in ((labelled, "labelled"), (unlabelled, "unlabelled"))
-    ]
-    return novelty.scores(sketches[0], course.labels, sketches[1], seed=course.seed)
+    labelled_NK, unlabelled_MK = (
+        sketches_by(
+            graph,
+            images,
+            flips=True,
+            device=course.how["device"],
+            seed=course.seed,
+            what=f"features of {what} images",
+        )
+        for images, what in (
+            (Images(pixels=course.pixels), "labelled"),
+            (unlabelled, "unlabelled"),
+        )
+    )
+    return novelty.scores(labelled_NK, course.labels, unlabelled_MK, seed=course.seed)
 
 
 def filters_like(side: int, n_images: int) -> filters.FiltersConfig | None:
@@ -70,17 +79,6 @@ def filters_like(side: int, n_images: int) -> filters.FiltersConfig | None:
     if side < PATCH_SIZE:
         return None
     return filters.FiltersConfig(layers=(layer,), iterations=15)
-
-
-def _sketches(graph: Graph, images: Images, course: Course, what: str) -> np.ndarray:
-    """Features by a random projection, which keeps distances: float32 (n_images, at most 512)."""
-    n_features = graph.shapes[graph.outputs[0]][0]
-    draw = np.random.default_rng(course.seed)
-    project = draw.standard_normal((n_features, min(N_SKETCH, n_features)), np.float32)
-    blocks = features.blocks(
-        graph, images, flips=True, device=course.how["device"], what=f"features of {what} images"
-    )
-    return np.concatenate([rows.numpy() @ project for rows in blocks])
 
 
 def usable(course: Course, unlabelled: Images) -> Usable:
