@@ -84,7 +84,8 @@ def test_images_of_any_size_are_taken(size: tuple[int, int]):
 
 
 @pytest.mark.parametrize(
-    ("side", "expected"), [(8, (2, 1)), (32, (2, 1)), (47, (2, 1)), (64, (3, 2)), (96, (3, 2))]
+    ("side", "expected"),
+    [(8, (2, 1)), (32, (2, 1)), (59, (2, 1)), (60, (3, 2)), (96, (3, 2)), (120, (4, 3))],
 )
 def test_the_first_layer_is_wider_for_larger_images(side: int, expected: tuple[int, int]):
     assert expected == WhitenedNetwork().first_layer((side, side))

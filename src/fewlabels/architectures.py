@@ -18,7 +18,7 @@ from fewlabels.graph import Graph, Node, node
 from fewlabels.layers import Add, Scale
 
 FIRST_LAYERS = ("centroids", "random")
-MIDDLE = 40  # maps of the whitened first layer are about so wide, whatever the images
+MAP_SIDE = 40  # maps of the whitened first layer are about so wide, whatever the images
 
 # of Dosovitskiy et al. 2014: filters of the convolutions, values of the fully connected layer
 EXEMPLAR_SIZES = {
@@ -53,7 +53,7 @@ class WhitenedNetwork:
 
     def first_layer(self, image_size: tuple[int, int]) -> tuple[int, int]:
         """Side and stride of the first layer's filters for images of (height, width)."""
-        stride = self.first_stride or max(1, round(min(image_size) / MIDDLE))
+        stride = self.first_stride or max(1, round(min(image_size) / MAP_SIDE))
         return self.first_size or stride + 1, stride
 
 
