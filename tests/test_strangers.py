@@ -8,6 +8,7 @@ import pytest
 from fewlabels import fitting, model_views, strangers, suggesting
 from fewlabels.images import Images, ImageSet
 from fewlabels.model import Model
+from fewlabels.ways import usable
 from small_runs import SMALL
 
 N_EACH = 30
@@ -51,7 +52,7 @@ def found(model: Model, bars: ImageSet) -> np.ndarray:
 def test_a_network_of_these_labels_is_not_asked_which_images_are_of_a_class(
     bars: ImageSet, network: Model, monkeypatch
 ):
-    monkeypatch.setattr(strangers, "LEAST_UNLABELLED", 200)
+    monkeypatch.setattr(usable, "LEAST_UNLABELLED", 200)
     # what the network makes of images is of no importance
     blind = replace(network, head=replace(network.head, none_below=0.0))
 

@@ -3,18 +3,15 @@
 Shapes: N labelled images, M unlabelled ones, K values of a sketch.
 """
 
-from typing import Any
-
 import numpy as np
 
-from fewlabels import novelty, sketches
+from fewlabels import novelty
 from fewlabels.devices import resolve
 from fewlabels.images import Images
 from fewlabels.model import Model
 from fewlabels.model_views import View
 from fewlabels.progress import stage
-from fewlabels.ways import filters
-from fewlabels.ways.usable import LEAST_LABELS, LEAST_UNLABELLED, filters_like
+from fewlabels.ways.usable import scores_by_new_filters
 
 FEWEST_LABELLED = 10  # images of the classes from which it is learned what is of none
 
@@ -45,19 +42,11 @@ def of_a_class(
     labels_N = labelled.labels
     if sketches_NK is None or labels_N is None or len(labels_N) < FEWEST_LABELLED:
         return _by_its_own_word(model, seen)
-    sketches_MK = seen.sketches_NK
     if model.head.kind == "logits":
-        config = filters_like(min(unlabelled.size), len(unlabelled))
-        if config is None or len(labels_N) < LEAST_LABELS or len(unlabelled) < LEAST_UNLABELLED:
-            return _by_its_own_word(model, seen)
-        how: dict[str, Any] = {"seed": seed, "device": resolve(device)}
-        graph = filters.learn(unlabelled, config, **how)
-        sketches_NK, sketches_MK = (
-            sketches.sketches_by(graph, images, flips=True, what=f"looks of {what} images", **how)
-            for images, what in ((labelled, "labelled"), (unlabelled, "unlabelled"))
-        )
+        scores_M = scores_by_new_filters(labelled, unlabelled, seed=seed, device=resolve(device))
+        return _by_its_own_word(model, seen) if scores_M is None else scores_M
     with stage("telling what is of no class", total=1):
-        return novelty.scores(sketches_NK, labels_N, sketches_MK, seed=seed)
+        return novelty.scores(sketches_NK, labels_N, seen.sketches_NK, seed=seed)
 
 
 def _by_its_own_word(model: Model, seen: View) -> np.ndarray:

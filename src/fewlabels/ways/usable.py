@@ -4,6 +4,7 @@ Shapes: M unlabelled images, L classes.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,32 +40,39 @@ class Usable:
 def in_class_weights(course: Course, unlabelled: Images) -> np.ndarray:
     """The probability that each unlabelled image belongs to one of the labelled classes: (M,).
 
-    By features of k-means filters, not by the network: it has learned the labelled images by
-    heart, so that they look unlike all others to it. Images smaller than a filter belong all.
+    1 for all where there are too few images, or too small ones, to tell.
     """
-    if len(course.labels) < LEAST_LABELS or len(unlabelled) < LEAST_UNLABELLED:
+    labelled = Images(pixels=course.pixels, labels=course.labels)
+    how = {key: course.how[key] for key in ("seed", "device", "precision")}
+    scores_M = scores_by_new_filters(labelled, unlabelled, **how)
+    if scores_M is None:
         say("too few images to tell which unlabelled ones are of no class: all take part")
         return np.ones(len(unlabelled), np.float32)
-    config = filters_like(min(course.image_size), len(unlabelled))
-    if config is None:
-        return np.ones(len(unlabelled), np.float32)
-    how = {key: course.how[key] for key in ("seed", "device", "precision")}
-    graph = filters.learn(unlabelled, config, **how)
+    return scores_M
+
+
+def scores_by_new_filters(
+    labelled: Images, unlabelled: Images, *, seed: int, device: str, precision: str = "auto"
+) -> np.ndarray | None:
+    """The probability of each unlabelled image to be of a labelled class; None with too few images.
+
+    By features of k-means filters that are learned here, not by a network: it has learned the
+    labelled images by heart, so that they look unlike all others to it.
+
+    device : "cpu" or "cuda"
+    """
+    labels_N = labelled.labels
+    config = filters_like(min(unlabelled.size), len(unlabelled))
+    few = labels_N is None or len(labels_N) < LEAST_LABELS or len(unlabelled) < LEAST_UNLABELLED
+    if few or config is None or labels_N is None:
+        return None
+    how: dict[str, Any] = {"seed": seed, "device": device}
+    graph = filters.learn(unlabelled, config, **how, precision=precision)
     labelled_NK, unlabelled_MK = (
-        sketches_by(
-            graph,
-            images,
-            flips=True,
-            device=course.how["device"],
-            seed=course.seed,
-            what=f"features of {what} images",
-        )
-        for images, what in (
-            (Images(pixels=course.pixels), "labelled"),
-            (unlabelled, "unlabelled"),
-        )
+        sketches_by(graph, images, flips=True, what=f"features of {what} images", **how)
+        for images, what in ((labelled, "labelled"), (unlabelled, "unlabelled"))
     )
-    return novelty.scores(labelled_NK, course.labels, unlabelled_MK, seed=course.seed)
+    return novelty.scores(labelled_NK, labels_N, unlabelled_MK, seed=seed)
 
 
 def filters_like(side: int, n_images: int) -> filters.FiltersConfig | None:
