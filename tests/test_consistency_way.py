@@ -148,8 +148,18 @@ def test_few_images_let_all_unlabelled_images_take_part():
             replace(course, pixels=labelled.pixels, labels=labelled.labels), unlabelled()
         )
 
-    assert 2 == heard.text.count("too few images to tell")
+    assert 2 == heard.text.count("too few or too small images to tell")
     assert 90 == len(found) and {1.0} == set(found.weights.tolist())
+
+
+def test_images_smaller_than_a_filter_all_take_part():
+    small = np.random.default_rng(0).integers(0, 256, (1200, 3, 5, 5), dtype=np.uint8)
+    course = replace(course_of(), pixels=small[:90], labels=np.arange(90) % 3)
+    with progress.watching(Heard()) as heard:
+        weights_M = usable.in_class_weights(course, Images(pixels=small))
+
+    assert 1 == heard.text.count("too few or too small images to tell")
+    assert 1200 == len(weights_M) and {1.0} == set(weights_M.tolist())
 
 
 @pytest.mark.parametrize("schedule", ["steps", "rounds"])

@@ -14,7 +14,7 @@ from fewlabels import novelty
 from fewlabels.graph import Graph
 from fewlabels.images import Images
 from fewlabels.joined import Joined
-from fewlabels.progress import say
+from fewlabels.progress import say, stage
 from fewlabels.sketches import sketches_by
 from fewlabels.ways import filters, pseudo_labels
 from fewlabels.ways.consistency_config import ConsistencyConfig
@@ -46,7 +46,10 @@ def in_class_weights(course: Course, unlabelled: Images) -> np.ndarray:
     how = {key: course.how[key] for key in ("seed", "device", "precision")}
     scores_M = scores_by_new_filters(labelled, unlabelled, **how)
     if scores_M is None:
-        say("too few images to tell which unlabelled ones are of no class: all take part")
+        say(
+            "too few or too small images to tell which unlabelled ones are of no class: "
+            "all take part"
+        )
         return np.ones(len(unlabelled), np.float32)
     return scores_M
 
@@ -54,7 +57,9 @@ def in_class_weights(course: Course, unlabelled: Images) -> np.ndarray:
 def scores_by_new_filters(
     labelled: Images, unlabelled: Images, *, seed: int, device: str, precision: str = "auto"
 ) -> np.ndarray | None:
-    """The probability of each unlabelled image to be of a labelled class; None with too few images.
+    """The probability of each unlabelled image to be of a labelled class: (M,).
+
+    None where there are too few images, or too small ones, to tell.
 
     By features of k-means filters that are learned here, not by a network: it has learned the
     labelled images by heart, so that they look unlike all others to it.
@@ -62,9 +67,10 @@ def scores_by_new_filters(
     device : "cpu" or "cuda"
     """
     labels_N = labelled.labels
+    if labels_N is None or len(labels_N) < LEAST_LABELS or len(unlabelled) < LEAST_UNLABELLED:
+        return None
     config = filters_like(min(unlabelled.size), len(unlabelled))
-    few = labels_N is None or len(labels_N) < LEAST_LABELS or len(unlabelled) < LEAST_UNLABELLED
-    if few or config is None or labels_N is None:
+    if config is None:
         return None
     how: dict[str, Any] = {"seed": seed, "device": device}
     graph = filters.learn(unlabelled, config, **how, precision=precision)
@@ -72,7 +78,8 @@ def scores_by_new_filters(
         sketches_by(graph, images, flips=True, what=f"features of {what} images", **how)
         for images, what in ((labelled, "labelled"), (unlabelled, "unlabelled"))
     )
-    return novelty.scores(labelled_NK, labels_N, unlabelled_MK, seed=seed)
+    with stage("telling what is of no class", total=1):
+        return novelty.scores(labelled_NK, labels_N, unlabelled_MK, seed=seed)
 
 
 def filters_like(side: int, n_images: int) -> filters.FiltersConfig | None:
