@@ -57,6 +57,7 @@ SMALL = {
     },
 }
 SMALL["committee"] = SMALL["labels"] | FAST
+SMALL["consistency-committee"] = SMALL["consistency"] | FAST
 SMALL["selfsupervised"] = {
     "network.widths": "4,6",
     "selfsupervised.projector": "8,6",

@@ -81,6 +81,16 @@ def test_the_baseline_has_the_network_and_the_settings_of_its_recipe():
     assert recipes.named("labels").network == plain.network
 
 
+@pytest.mark.parametrize("name", ["committee", "consistency-committee"])
+def test_the_baseline_of_a_committee_is_one_too(name: str):
+    recipe = recipes.named(name, SMALL[name])
+
+    own = baseline.recipe_of(recipe)
+
+    assert own.is_committee and own.consistency is None
+    assert (recipe.filters, recipe.head) == (own.filters, own.head)
+
+
 def test_a_recipe_of_labels_alone_is_its_own_baseline(tiny_set: ImageSet):
     plan, bare = splits.plan(tiny_set), replace(tiny_set, unlabeled=None)
     few = splits.plan(bare, labels=40)

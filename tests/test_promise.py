@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fewlabels import machine, promise
+from fewlabels import machine, promise, recipes
 from fewlabels.architectures import WhitenedNetwork
 from fewlabels.errors import ConfigError, DataError
 from fewlabels.images import Images
@@ -76,6 +76,20 @@ def test_speeds_are_those_of_the_clock(precision: str, monkeypatch):
 
     assert 0.7 * 128 / 0.5 == pytest.approx(speeds.learning)
     assert 2 * 32 * torch.get_num_threads() / 0.5 == pytest.approx(speeds.answering)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_speed_of_filters_is_that_of_the_clock(precision: str, monkeypatch):
+    ticks = iter(np.arange(0.0, 100.0, 0.5))
+    monkeypatch.setattr(promise, "now", lambda: next(ticks))
+    config = recipes.named("kmeans-1", {"filters.n_filters": "12"}).filters
+    how = {"flips": True, "device": "cpu", "precision": precision, "seed": 0}
+
+    encoded = promise.measure_encoding(config, images(3), **how)
+
+    assert 32 * torch.get_num_threads() / 0.5 == encoded
+    # filters of 6 x 6
+    assert None is promise.measure_encoding(config, images(3, side=5), **how)
 
 
 def test_a_network_that_is_not_for_such_images_is_refused_as_by_its_training():

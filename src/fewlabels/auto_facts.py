@@ -17,7 +17,7 @@ class Facts:
     seconds : for learning one model, if one narrow network answers
     images_per_second, answers_per_second : that a network of `auto.NARROW` widths learns from,
         and that it answers, measured here
-    kmeans_seconds : that `kmeans-1` takes in all, estimated
+    kmeans_seconds : that `kmeans-1` takes in all, estimated; None where images are too small for it
     cores, bf16, gpu, memory_gib : the machine; bf16 says whether it is faster here, gpu is a name
     """
 
@@ -29,7 +29,7 @@ class Facts:
     seconds: float
     images_per_second: float
     answers_per_second: float
-    kmeans_seconds: float
+    kmeans_seconds: float | None
     cores: int
     bf16: bool
     gpu: str | None
@@ -39,6 +39,10 @@ class Facts:
     def n_seen(self) -> int:
         """Images that a narrow network learns from in the time, as often as each is seen."""
         return int(self.seconds * self.images_per_second)
+
+    def has_time_for_kmeans(self, part: float) -> bool:
+        """Whether `kmeans-1` is done in that part of the time."""
+        return self.kmeans_seconds is not None and self.kmeans_seconds <= part * self.seconds
 
     @property
     def labels_need(self) -> int:
@@ -52,3 +56,14 @@ class Facts:
             return self.gpu
         cores = "1 core" if self.cores == 1 else f"{self.cores} cores"
         return f"{cores} {'with' if self.bf16 else 'without'} bf16"
+
+    @property
+    def seen(self) -> str:
+        """How many images a network learns from, in words."""
+        seen = f"{rounded(self.n_seen):,} images in the time"
+        return f"{self.machine} can show a narrow network about {seen}"
+
+
+def rounded(count: int) -> int:
+    """To two digits, as an estimate is told: 1,368,000 -> 1,400,000."""
+    return round(count, 2 - len(str(count)))

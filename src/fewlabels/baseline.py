@@ -164,7 +164,7 @@ def _as_long_as(outcome: Outcome, plan: splits.Plan, device: str, how: Mapping[s
 
 def recipe_of(recipe: Recipe) -> Recipe:
     """The recipe `labels` under a budget, with the network and training of `recipe` where it has
-    them, and with as many networks as it has teachers.
+    them, with as many networks as it has teachers, and with its filters and head in a committee.
     """
     plain = recipes.named("labels")
     if recipe.labels is not None and isinstance(recipe.network, WhitenedNetwork):
@@ -175,6 +175,8 @@ def recipe_of(recipe: Recipe) -> Recipe:
             training=recipe.training,
             augmentation=recipe.augmentation,
         )
+    if recipe.is_committee:
+        plain = replace(plain, filters=recipe.filters, head=recipe.head)
     return recipes.within(plain, 1.0)
 
 

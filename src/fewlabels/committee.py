@@ -3,11 +3,11 @@
 They err on different images, so that both together are right more often than either. Each gives
 calibrated probabilities, and the committee's are their product, brought to add up to 1:
 
-    answers = logits / t1 + head's answers / (2 t2)
+    answers = logits / t1 + w * head's answers / t2
 
-with the temperatures t1 and t2 of the two. The head's count half, as what both know would count
-twice; docs/accuracy.md tells what other weights gave. It is one graph and one head, as every other
-model.
+with the temperatures t1 and t2 of the two and a weight w under 1, as what both know would count
+twice and the network knows more; docs/accuracy.md tells what several weights gave. It is one graph
+and one head, as every other model.
 
 Shapes: N images, D features, L classes.
 Source: Hinton, Training products of experts, Neural Computation 14, 2002; with weights, Heskes,
@@ -26,7 +26,7 @@ from fewlabels.graph import Graph, node
 from fewlabels.heads import Head
 from fewlabels.layers import Concat
 
-WEIGHT = 0.5  # of the head on features, where the network has 1
+WEIGHT = 0.3  # of the head on features, where the network has 1
 OUTPUT = "committee"  # the node of what both members tell: logits (L,), then features (D,)
 
 

@@ -24,9 +24,6 @@ from fewlabels.whole_files import write_file
 
 FILE = "auto.json"  # beside the checkpoints
 HELD = 20  # labelled images of a class that a model answers some three times
-# of `kmeans-1`, counted for an image, a place, an entry of the kernel; clustering is about the same
-# for all sets. What it took was three times that (docs/accuracy.md, its first rows).
-OF_PLACE, OF_ENTRY, OF_CLUSTERING, TIMES = 2 * 108 * 1600, 2 * 46_400, 1.7e12, 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,24 +117,25 @@ def decide(
 
 def _measured(
     image_set: ImageSet, asked: Asked, seed: int, device: str, precision: str
-) -> tuple[float, float, float]:
-    """Images a second that a network learns from and that it answers, and products a second."""
+) -> tuple[float, float, float, float]:
+    """Images a second that a network learns from, that it answers and that filters do; products.
+
+    For images that are too small for the filters, 0 of these.
+    """
     known = recipes.settings_of(recipes.named("consistency"))
     recipe = recipes.named("consistency", {k: v for k, v in asked.settings.items() if k in known})
     network = recipe.network
     assert isinstance(network, WhitenedNetwork)
     if "network.widths" not in asked.settings:
         network = replace(network, widths=auto.NARROW)
-    speeds = promise.measure_speeds(
-        network,
-        image_set.train,
-        n_classes=len(image_set.class_names),
-        flips=recipe.flips,
-        device=device,
-        precision=precision,
-        seed=seed,
-    )
-    return speeds.learning, speeds.answering, machine.products_per_second(device)
+    how: dict[str, Any] = {"flips": recipe.flips, "device": device, "precision": precision}
+    how |= {"seed": seed}
+    n_classes = len(image_set.class_names)
+    speeds = promise.measure_speeds(network, image_set.train, n_classes=n_classes, **how)
+    config = recipes.named("kmeans-1").filters
+    assert config is not None
+    encoding = promise.measure_encoding(config, image_set.train, **how) or 0.0
+    return speeds.learning, speeds.answering, encoding, machine.products_per_second(device)
 
 
 def _decided(
@@ -151,7 +149,7 @@ def _decided(
 ) -> dict[str, Any]:
     """What `decide` gives, as it is kept, with what it says."""
     assert image_set.train.labels is not None
-    learning, answering, products, gone = measured
+    learning, answering, encoding, products, gone = measured
     smallest, n_folds = min(plan.folds, key=len), len(plan.folds)
     n_pool, n_classes = len(splits.pool(image_set, plan.withheld)), len(image_set.class_names)
     n_held = min(HELD * n_classes, len(smallest) // 10)
@@ -165,7 +163,7 @@ def _decided(
         whole = n_folds * min(auto.USUAL_SECONDS, usual)
     seconds = promise.for_each(whole, gone, n_folds * n_each, answers, beside.writing)
     of_class_L = np.bincount(image_set.train.labels[smallest], minlength=n_classes)
-    takes = kmeans_seconds(len(smallest), beside.n_answered, image_set.train.size, products)
+    takes = promise.kmeans_seconds(len(smallest), beside.n_answered, encoding, products)
     facts = Facts(
         n_labelled=len(smallest),
         n_unlabelled=n_pool - len(smallest),
@@ -185,6 +183,9 @@ def _decided(
     recipe = _recipe(choice.recipe, choice.settings, asked)
     n_narrow = beside.n_times * recipe.n_networks + asked.baseline * recipe.n_alone
     answers *= _width(recipe, asked) * n_narrow / n_each
+    if recipe.is_committee:
+        assert takes is not None
+        answers += takes
     seconds = promise.for_each(whole, gone, n_folds * n_each, answers, beside.writing)
     settings = {k: v for k, v in choice.settings.items() if k not in asked.settings}
     record: dict[str, Any] = {
@@ -221,7 +222,7 @@ def _said(
     time = f"all of it is to take {spoken(whole)}"
     if n_folds > 1:
         time += f", {spoken(whole / n_folds)} for each of {n_folds} folds"
-    if "training_seconds" not in record:
+    if "training_seconds" not in record and facts.kmeans_seconds is not None:
         time = f"it takes about {spoken(facts.kmeans_seconds)} of the {spoken(whole)}"
     if asked.budget_seconds is None:
         time += " (--budget for another time)"
@@ -229,16 +230,6 @@ def _said(
         f"{auto.NAME} takes the recipe {choice.recipe}{changed}: {first}",
         "; ".join([*others, time]),
     ]
-
-
-def kmeans_seconds(
-    n_labelled: int, n_answered: int, image_size: tuple[int, int], products_per_second: float
-) -> float:
-    """About how long `kmeans-1` takes: its encoder for every image, its kernel, its clustering."""
-    height, width = image_size
-    encoding = 2 * (n_labelled + n_answered) * (height - 1) * (width - 1) * OF_PLACE
-    kernel = (n_labelled + n_answered) * n_labelled * OF_ENTRY
-    return TIMES * (encoding + kernel + OF_CLUSTERING) / products_per_second
 
 
 def _recipe(name: str, chosen: Mapping[str, str], asked: Asked) -> Recipe:

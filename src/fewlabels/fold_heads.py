@@ -63,22 +63,21 @@ def join(
 ) -> list[Learned]:
     """The network of each fold in a committee with a head on filters, which all folds share.
 
-    What a network held out of its labels, the head does not learn from either: these images tell
-    how sure both together may be. With too few labels to hold some out, the committee is as sure
-    as the product of its members.
+    Of what a network held out of its labels, the head does not learn either: these images tell how
+    sure both together may be. With too few labels to hold some out, the committee is as sure as the
+    product of its members.
 
     Parameters
     ----------
     networks : one per fold of the plan, learned with this seed
     pool : what the filters learn from
     """
-    assert recipe.filters is not None and recipe.labels is not None
-    assert image_set.train.labels is not None
+    assert recipe.filters is not None and image_set.train.labels is not None
     how: dict[str, Any] = {"seed": seed, "device": device}
     filled = filters.learn(pool, recipe.filters, precision=precision, **how)
     apart, kept = list[np.ndarray](), list[np.ndarray]()
     for fold in plan.folds:
-        held = labels_way.held_out(image_set.train.labels[fold], recipe.labels.held_out, seed)
+        held = _held_out(image_set.train.labels[fold], recipe, seed)
         apart.append(fold[held])
         kept.append(np.delete(fold, held))
     members = fit(filled, image_set, recipe, replace(plan, folds=tuple(kept)), **how)
@@ -99,3 +98,18 @@ def join(
             head = committee.calibrated(head, rows_ND, torch.from_numpy(images.labels))
         joined.append((graph, head, facts))
     return joined
+
+
+def _held_out(labels_N: np.ndarray, recipe: Recipe, seed: int) -> np.ndarray:
+    """Indices of images that no network of the recipe learned from.
+
+    `consistency` learns as `labels` does where it finds no use for the unlabelled images, and each
+    holds out its own number of each class. These are drawn in the same order, so that the fewer
+    are among the more.
+    """
+    assert recipe.labels is not None
+    held, config = labels_way.held_out(labels_N, recipe.labels.held_out, seed), recipe.consistency
+    if config is None:
+        return held
+    others = labels_way.held_out(labels_N, config.held_out, seed, config.most_held_out)
+    return np.intersect1d(held, others)

@@ -5,8 +5,8 @@ Shapes: N images.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,8 +19,9 @@ from fewlabels.errors import ConfigError
 from fewlabels.images import Images, as_float
 from fewlabels.progress import stage
 from fewlabels.side_by_side import in_parts
-from fewlabels.ways import first_layers
+from fewlabels.ways import filters, first_layers
 from fewlabels.ways import labels as labels_way
+from fewlabels.ways.filters import FiltersConfig
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -31,6 +32,10 @@ LEARNING = 0.7  # of the speed of both passes alone: views, the optimizer and th
 FILTERS, WRITING = 2.0, 6.0
 ROOM = 0.02  # of the time, for what is not foreseen
 LEAST = 1.0  # seconds that a training needs at least
+# operations of `kmeans-1` for an entry of the kernel, and for clustering, about the same for all
+# sets. They took 0.8 times as long as products of that many, or 1.7 times (docs/measured, its rows
+# of two processors)
+OF_ENTRY, OF_CLUSTERING, TIMES = 2 * 46_400, 1.7e12, 1.5
 
 now = time.monotonic
 
@@ -83,6 +88,41 @@ def measure_speeds(
         lambda: features.extract(graph, some, flips=flips, device=device, what=what), 2
     )
     return Speeds(LEARNING * learning, answering)
+
+
+def measure_encoding(
+    config: FiltersConfig, images: Images, *, flips: bool, device: str, precision: str, seed: int
+) -> float | None:
+    """Images a second that filters of k-means make features of; None for images too small for them.
+
+    The filters are learned from few patches, in one iteration, and dropped.
+    """
+    (layer,) = config.layers
+    if min(images.size) < layer.patch_size:
+        return None
+    n_images = -(-layer.n_filters // layer.patches_per_image)
+    quick = replace(config, layers=(replace(layer, n_images=n_images),), iterations=1)
+    how: dict[str, Any] = {"seed": seed, "device": device, "precision": precision}
+    graph = filters.learn(_some(images, n_images), quick, **how)
+    n_encoded = features.BATCH * (torch.get_num_threads() if device == "cpu" else 1)
+    some, what = _some(images, n_encoded), "measuring how fast filters answer"
+    return n_encoded / _best(
+        lambda: features.extract(graph, some, flips=flips, device=device, what=what), 1
+    )
+
+
+def kmeans_seconds(
+    n_labelled: int, n_answered: int, encoded_per_second: float, products_per_second: float
+) -> float | None:
+    """About how long `kmeans-1` takes: its encoder for every image, its kernel, its clustering.
+
+    None where no image can be encoded.
+    """
+    if not encoded_per_second:
+        return None
+    n_images = n_labelled + n_answered
+    kernel = n_images * n_labelled * OF_ENTRY
+    return n_images / encoded_per_second + TIMES * (kernel + OF_CLUSTERING) / products_per_second
 
 
 def _both_passes(

@@ -119,9 +119,9 @@ class Recipe:
 
     @property
     def is_committee(self) -> bool:
-        """Whether a network of labels and a head on the features of filters answer together."""
+        """Whether networks and a head on the features of filters answer together."""
         own_filters = self.filters is not None and isinstance(self.network, WhitenedNetwork)
-        return self.labels is not None and own_filters and self.consistency is None
+        return self.labels is not None and own_filters
 
     @property
     def flips(self) -> bool:

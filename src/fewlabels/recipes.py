@@ -88,10 +88,17 @@ def kmeans_report() -> Recipe:
 
 def committee() -> Recipe:
     """The network of `labels` and the head of `kmeans-1`, which err on different images."""
+    return _with_kmeans_1("committee", trained_recipes.labels())
+
+
+def consistency_committee() -> Recipe:
+    """The networks of `consistency` and the head of `kmeans-1`."""
+    return _with_kmeans_1("consistency-committee", trained_recipes.consistency())
+
+
+def _with_kmeans_1(name: str, networks: Recipe) -> Recipe:
     first = kmeans_1()
-    return replace(
-        trained_recipes.labels(), name="committee", filters=first.filters, head=first.head
-    )
+    return replace(networks, name=name, filters=first.filters, head=first.head)
 
 
 AUTO = "auto"  # picks one of the others, see `auto`
@@ -102,6 +109,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "kmeans-report": kmeans_report,
     **trained_recipes.RECIPES,
     "committee": committee,
+    "consistency-committee": consistency_committee,
 }
 
 
