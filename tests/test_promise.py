@@ -12,6 +12,7 @@ from fewlabels import machine, promise, recipes
 from fewlabels.architectures import WhitenedNetwork
 from fewlabels.errors import ConfigError, DataError
 from fewlabels.images import Images
+from fewlabels.progress import Clock, watching
 
 SMALL = WhitenedNetwork(widths=(4, 6), first_filters=8)
 
@@ -85,9 +86,17 @@ def test_the_speed_of_filters_is_that_of_the_clock(precision: str, monkeypatch):
     config = recipes.named("kmeans-1", {"filters.n_filters": "12"}).filters
     how = {"flips": True, "device": "cpu", "precision": precision, "seed": 0}
 
-    encoded = promise.measure_encoding(config, images(3), **how)
+    with watching(Clock()) as clock:
+        encoded = promise.measure_encoding(config, images(3), **how)
 
+    assert ["measuring how fast filters answer"] == list(clock.seconds)
     assert 32 * torch.get_num_threads() / 0.5 == encoded
+    # 31 x 31 places of one, 63 x 31 of the other
+    sides, both = (32, 64), []
+    for height in sides:
+        large = Images(pixels=np.resize(images(3, side=32).pixels, (3, 3, height, 32)))
+        both.append(promise.measure_encoding(config, large, **how))
+    assert 63 / 31 == pytest.approx(both[0] / both[1])
     # filters of 6 x 6
     assert None is promise.measure_encoding(config, images(3, side=5), **how)
 

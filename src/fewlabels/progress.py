@@ -37,6 +37,16 @@ def watching(watcher: Watcher) -> Iterator[Watcher]:
 
 
 @contextmanager
+def unwatched() -> Iterator[None]:
+    """Tell nobody of the stages inside the block, which are parts of one that is told."""
+    token = _watchers.set(())
+    try:
+        yield
+    finally:
+        _watchers.reset(token)
+
+
+@contextmanager
 def stage(
     name: str, total: int | None = None, unit: str = "", seconds_before: float = 0.0
 ) -> Iterator[Callable[[int], None]]:

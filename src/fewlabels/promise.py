@@ -17,16 +17,17 @@ from fewlabels import features, processes
 from fewlabels.architectures import FirstLayer, WhitenedNetwork
 from fewlabels.errors import ConfigError
 from fewlabels.images import Images, as_float
-from fewlabels.progress import stage
+from fewlabels.progress import stage, unwatched
 from fewlabels.side_by_side import in_parts
 from fewlabels.ways import filters, first_layers
 from fewlabels.ways import labels as labels_way
-from fewlabels.ways.filters import FiltersConfig
+from fewlabels.ways.filters import FiltersConfig, LayerConfig
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 BATCH = 128  # images
+SIDE = 32  # in pixels, of what is encoded to measure how fast that is
 LEARNING = 0.7  # of the speed of both passes alone: views, the optimizer and the teacher take time
 # seconds, on two cores that had other work too: the first layer's filters; files and the report
 FILTERS, WRITING = 2.0, 6.0
@@ -95,20 +96,28 @@ def measure_encoding(
 ) -> float | None:
     """Images a second that filters of k-means make features of; None for images too small for them.
 
-    The filters are learned from few patches, in one iteration, and dropped.
+    The filters are learned from few patches, in one iteration, and dropped. Of large images a part
+    is encoded: the time goes with the number of places.
     """
     (layer,) = config.layers
     if min(images.size) < layer.patch_size:
         return None
     n_images = -(-layer.n_filters // layer.patches_per_image)
+    n_encoded = features.BATCH * (torch.get_num_threads() if device == "cpu" else 1)
+    pixels = _some(images, max(n_images, n_encoded)).pixels[:, :, :SIDE, :SIDE]
     quick = replace(config, layers=(replace(layer, n_images=n_images),), iterations=1)
     how: dict[str, Any] = {"seed": seed, "device": device, "precision": precision}
-    graph = filters.learn(_some(images, n_images), quick, **how)
-    n_encoded = features.BATCH * (torch.get_num_threads() if device == "cpu" else 1)
-    some, what = _some(images, n_encoded), "measuring how fast filters answer"
-    return n_encoded / _best(
-        lambda: features.extract(graph, some, flips=flips, device=device, what=what), 1
-    )
+    some = Images(pixels=pixels[:n_encoded])
+    with stage("measuring how fast filters answer", total=1), unwatched():
+        graph = filters.learn(Images(pixels=pixels), quick, **how)
+        seconds = _best(lambda: features.extract(graph, some, flips=flips, device=device), 1)
+    return n_encoded / seconds * _places(some.size, layer) / _places(images.size, layer)
+
+
+def _places(image_size: tuple[int, int], layer: LayerConfig) -> int:
+    """Where a filter answers, with stride 1."""
+    height, width = (side + 2 * layer.padding - layer.patch_size + 1 for side in image_size)
+    return height * width
 
 
 def kmeans_seconds(
