@@ -34,6 +34,12 @@ TWO = {"consistency.n_teachers": "2"}
 ONE_STUDENT = {"consistency.n_students": "1"}
 
 
+@pytest.fixture
+def pay_at_once(monkeypatch):
+    """Unlabelled images pay as early where there are many labels."""
+    monkeypatch.setattr(auto_facts, "UNLABELLED_LOOKS", 0)
+
+
 def chosen(**facts):
     return choose(replace(CIFAR, **facts))
 
@@ -100,6 +106,15 @@ def test_a_few_minutes_are_for_labels_and_a_slower_machine_has_fewer():
     assert "without bf16" in chosen(seconds=60.0, bf16=False).reasons[0]
 
 
+def test_many_labels_take_longer_than_few_before_unlabelled_images_pay():
+    for n_labelled, n_seen in ((4000, 2_000_000), (1000, 500_000), (100, 400_000)):
+        facts = {"n_labelled": n_labelled, "seconds": 1000.0}
+        before = chosen(**facts, images_per_second=n_seen / 1000 - 1)
+        after = chosen(**facts, images_per_second=n_seen / 1000 + 1)
+        assert ("labels", "consistency") == (before.recipe, after.recipe)
+        assert f"unlabelled ones pay from {n_seen:,} on" in before.reasons[0]
+
+
 def test_where_no_network_can_be_trained_k_means_is_taken_if_it_fits():
     short = {"seconds": 90.0, "images_per_second": 700.0}
 
@@ -112,7 +127,7 @@ def test_where_no_network_can_be_trained_k_means_is_taken_if_it_fits():
     assert "the time is short for a training" in fits_not.reasons[-1]
 
 
-def test_a_network_is_as_wide_as_lets_it_see_each_label_40_times():
+def test_a_network_is_as_wide_as_lets_it_see_each_label_40_times(pay_at_once):
     # half of the time for the labels: 40 times 4,000 of a wide one are 432,000 of a narrow one,
     # of which there could be two more teachers
     narrow = {**NARROW, "consistency.n_teachers": "2"}
@@ -133,7 +148,7 @@ def test_a_network_is_as_wide_as_lets_it_see_each_label_40_times():
     assert {} == chosen(**alone, images_per_second=433.0).settings
 
 
-def test_as_many_networks_teach_as_see_each_label_40_times():
+def test_as_many_networks_teach_as_see_each_label_40_times(pay_at_once):
     # half of the time for the labels, and 2.7 times 160,000 images for each wide one
     assert TWO == chosen(seconds=1000.0, images_per_second=3 * 864.0 - 1).settings
     assert {} == chosen(seconds=1000.0, images_per_second=3 * 864.0 + 1).settings

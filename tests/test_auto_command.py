@@ -11,6 +11,7 @@ import pytest
 
 from fewlabels import (
     auto,
+    auto_facts,
     baseline,
     checkpoints,
     deciding,
@@ -221,7 +222,8 @@ def test_a_head_on_filters_has_its_time_beside_the_networks(tiny_set: ImageSet, 
 
     assert "consistency-committee" == decided.recipe.name and decided.recipe.is_committee
     assert "auto takes the recipe consistency-committee: " in heard.text
-    assert alone.seconds - 40 == pytest.approx(decided.seconds, abs=0.1)
+    # what the commands took until then may differ by a moment
+    assert alone.seconds - 40 == pytest.approx(decided.seconds, abs=0.5)
     assert 40 == pytest.approx(decided.record["facts"]["kmeans_seconds"], abs=0.1)
 
 
@@ -238,7 +240,7 @@ def test_without_a_budget_there_is_a_time_for_it_that_is_said(tiny_set: ImageSet
 
 
 def test_what_was_asked_for_goes_before_what_is_chosen(tiny_set: ImageSet, quick, monkeypatch):
-    monkeypatch.setattr(auto, "UNLABELLED_LEAST", 200_000)
+    monkeypatch.setattr(auto_facts, "UNLABELLED_LEAST", 200_000)
     quick(learning=560.0)
     decided, heard = decide(tiny_set, settings={"network.widths": "4,6"})
     assert (4, 6) == decided.recipe.network.widths

@@ -27,10 +27,6 @@ ENOUGH_LOOKS = 300  # at every image (not measured)
 # A network of half the filters sees 2.7 times as many images; the whole one is better from some 40
 # epochs of the labels on ("What was tried for labels" in docs/accuracy.md).
 NARROW, WIDE_TAKES = (32, 64, 128), 2.7
-# On CIFAR-10 with 400 labels a class 160,000 images for the labels and 320,000 for a round brought
-# 1.5 points ("What was tried for consistency" in docs/accuracy.md). Where they begin to pay is not
-# measured.
-UNLABELLED_LEAST = 400_000
 # Fewer unlabelled images than labelled ones have little to tell (not measured).
 UNLABELLED_FOR_LABELLED = 1.0
 # The part of the time that the recipe gives the labels alone.
@@ -125,8 +121,8 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "labels",
-        lambda facts: facts.n_seen < UNLABELLED_LEAST,
-        lambda facts: f"{facts.seen}, and unlabelled ones pay from {UNLABELLED_LEAST:,} on",
+        lambda facts: facts.n_seen < facts.unlabelled_need,
+        lambda facts: f"{facts.seen}, and unlabelled ones pay from {facts.unlabelled_need:,} on",
     ),
     Rule(
         "consistency-committee",
@@ -264,7 +260,7 @@ def _of_labels(facts: Facts) -> float:
 
 def _uses_unlabelled(facts: Facts) -> bool:
     few = facts.n_unlabelled < UNLABELLED_FOR_LABELLED * facts.n_labelled
-    return facts.n_unlabelled > 0 and not few and facts.n_seen >= UNLABELLED_LEAST
+    return facts.n_unlabelled > 0 and not few and facts.n_seen >= facts.unlabelled_need
 
 
 def usual_seconds(n_images: int, images_per_second: float) -> float:

@@ -5,6 +5,11 @@ from dataclasses import dataclass
 # A training on labels alone: 40 epochs of 4,000 labels gave 0.77 on CIFAR-10, and fewer images
 # still take some 300 steps of 256 to learn anything.
 LABELS_EPOCHS, LABELS_LEAST = 40, 300 * 256
+# Unlabelled images brought a point in five minutes, in which some 600,000 are seen, where there
+# were 1,000 labels of CIFAR-10 or fewer, and took two away where there were 4,000; there half an
+# hour with them is 0.7 points before 20 minutes of the labels alone ("Label efficiency" in
+# docs/accuracy.md). In between: not measured.
+UNLABELLED_LOOKS, UNLABELLED_LEAST = 500, 400_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +53,11 @@ class Facts:
     def labels_need(self) -> int:
         """Images that a training on labels alone should see."""
         return max(LABELS_EPOCHS * self.n_labelled, LABELS_LEAST)
+
+    @property
+    def unlabelled_need(self) -> int:
+        """Images that are to be seen in all before unlabelled ones pay."""
+        return max(UNLABELLED_LOOKS * self.n_labelled, UNLABELLED_LEAST)
 
     @property
     def machine(self) -> str:
