@@ -210,23 +210,6 @@ def test_the_seconds_of_a_training_are_what_the_rest_leaves(tiny_set: ImageSet, 
     assert (0.98 * 900 - 10.1) / 3 - 1012 / 5000 == pytest.approx(facts["seconds"], abs=0.1)
 
 
-def test_a_head_on_filters_has_its_time_beside_the_networks(tiny_set: ImageSet, quick, monkeypatch):
-    quick(learning=1e6)
-    alone, _ = decide(tiny_set)
-    monkeypatch.setattr(auto, "HEAD_LABELS", 4)
-    # 40 labelled images and 1,000 answered; the kernel of so few takes no time
-    monkeypatch.setattr(promise, "measure_encoding", lambda *a, **k: 1040 / 40)
-    monkeypatch.setattr(machine, "products_per_second", lambda device: 1e15)
-
-    decided, heard = decide(tiny_set)
-
-    assert "consistency-committee" == decided.recipe.name and decided.recipe.is_committee
-    assert "auto takes the recipe consistency-committee: " in heard.text
-    # what the commands took until then may differ by a moment
-    assert alone.seconds - 40 == pytest.approx(decided.seconds, abs=0.5)
-    assert 40 == pytest.approx(decided.record["facts"]["kmeans_seconds"], abs=0.1)
-
-
 def test_without_a_budget_there_is_a_time_for_it_that_is_said(tiny_set: ImageSet, quick):
     quick(learning=1e6)
 

@@ -92,8 +92,8 @@ def test_the_speed_of_filters_is_that_of_the_clock(precision: str, monkeypatch):
     assert ["measuring how fast filters answer"] == list(clock.seconds)
     assert 32 * torch.get_num_threads() / 0.5 == encoded
     # 31 x 31 places of one, 63 x 31 of the other
-    sides, both = (32, 64), []
-    for height in sides:
+    both = []
+    for height in (32, 64):
         large = Images(pixels=np.resize(images(3, side=32).pixels, (3, 3, height, 32)))
         both.append(promise.measure_encoding(config, large, **how))
     assert 63 / 31 == pytest.approx(both[0] / both[1])

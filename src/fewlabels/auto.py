@@ -18,8 +18,6 @@ from fewlabels.settings import near, settings_of
 from fewlabels.ways.consistency_config import ConsistencyConfig
 
 NAME = recipes.AUTO
-UNLABELLED = ("consistency", "consistency-committee")
-NETWORKS = ("labels", *UNLABELLED)
 
 # The time where none is given: half an hour, and less for a few images, which need no more.
 USUAL_SECONDS, LEAST_SECONDS = 1800.0, 60.0
@@ -44,11 +42,6 @@ STUDENT_LOOKS = 3
 # Images of so many pixels a side bear more change than icons of 32: at 96 the stronger ones brought
 # one point, at 32 they took one away ("Photographs" in docs/accuracy.md). In between: not measured.
 PHOTOGRAPH_SIDE = 64
-# Beside three students the head of `kmeans-1` is worth half a point ("What was tried for
-# `committee`" in docs/accuracy.md), so it may take a small part of the time. With few labels, and
-# for photographs, it is not measured.
-HEAD_PART, HEAD_LABELS = 0.12, 100
-HEAD_GIB = 0.0018  # of memory for each labelled image: twice what `kmeans-1` took for 4,000
 # A tenth of a class is held out to watch: with fewer labels there is nothing to watch with.
 FEW_LABELS = 10
 # k-means takes the time it takes, and the estimate of it is rough.
@@ -93,13 +86,6 @@ class Doubt:
     text: Callable[[Facts], str]
 
 
-def _with_unlabelled(facts: Facts) -> str:
-    return (
-        f"there are {facts.n_unlabelled:,} unlabelled images beside {facts.least_per_class:,} "
-        f"labels of each class, and {facts.seen}"
-    )
-
-
 RULES: tuple[Rule, ...] = (
     Rule(
         "kmeans-1",
@@ -125,22 +111,19 @@ RULES: tuple[Rule, ...] = (
         lambda facts: f"{facts.seen}, and unlabelled ones pay from {facts.unlabelled_need:,} on",
     ),
     Rule(
-        "consistency-committee",
+        "consistency",
+        lambda facts: True,
         lambda facts: (
-            min(facts.image_size) < PHOTOGRAPH_SIDE
-            and facts.least_per_class >= HEAD_LABELS
-            and facts.memory_gib >= HEAD_GIB * facts.n_labelled
-            and facts.has_time_for_kmeans(HEAD_PART)
+            f"there are {facts.n_unlabelled:,} unlabelled images beside {facts.least_per_class:,} "
+            f"labels of each class, and {facts.seen}"
         ),
-        lambda facts: f"{_with_unlabelled(facts)}; filters of k-means, which fit in, know others",
     ),
-    Rule("consistency", lambda facts: True, lambda facts: _with_unlabelled(facts)),
 )
 
 
 def _for_photographs(setting: str, value: str, reason: str = "") -> Tuning:
     return Tuning(
-        NETWORKS,
+        ("labels", "consistency"),
         setting,
         lambda facts: value if min(facts.image_size) >= PHOTOGRAPH_SIDE else None,
         lambda facts: reason,
@@ -148,10 +131,10 @@ def _for_photographs(setting: str, value: str, reason: str = "") -> Tuning:
 
 
 def _with_little_memory(
-    recipes: tuple[str, ...], setting: str, value: str, reason: str = ""
+    names: tuple[str, ...], setting: str, value: str, reason: str = ""
 ) -> Tuning:
     return Tuning(
-        recipes,
+        names,
         setting,
         lambda facts: value if facts.memory_gib < LITTLE_MEMORY else None,
         lambda facts: reason.format(facts.memory_gib),
@@ -165,19 +148,19 @@ TUNINGS: tuple[Tuning, ...] = (
     _for_photographs("augmentation.max_rotation_deg", "15"),
     _for_photographs("augmentation.cutout", "0.5"),
     Tuning(
-        NETWORKS,
+        ("labels", "consistency"),
         "network.widths",
         lambda facts: None if _is_wide(facts) else ",".join(map(str, NARROW)),
         lambda facts: "a wider one would see too few",
     ),
     Tuning(
-        UNLABELLED,
+        ("consistency",),
         "consistency.n_teachers",
         lambda facts: None if _n_networks(facts) == MOST_NETWORKS else str(_n_networks(facts)),
         lambda facts: "",
     ),
     Tuning(
-        UNLABELLED,
+        ("consistency",),
         "consistency.n_students",
         lambda facts: None if _n_students(facts) == MOST_NETWORKS else str(_n_students(facts)),
         lambda facts: "",
@@ -188,14 +171,16 @@ TUNINGS: tuple[Tuning, ...] = (
         lambda facts: None if _n_networks(facts) == 1 else str(_n_networks(facts)),
         lambda facts: "several networks that answer together know more than one with all the time",
     ),
-    _with_little_memory(NETWORKS, "training.batch_size", "128", "there are {:.1f} GiB of memory"),
-    _with_little_memory(UNLABELLED, "rounds.batch_size", "128"),
-    _with_little_memory(UNLABELLED, "steps.batch_size", "32"),
+    _with_little_memory(
+        ("labels", "consistency"), "training.batch_size", "128", "there are {:.1f} GiB of memory"
+    ),
+    _with_little_memory(("consistency",), "rounds.batch_size", "128"),
+    _with_little_memory(("consistency",), "steps.batch_size", "32"),
 )
 
 DOUBTS: tuple[Doubt, ...] = (
     Doubt(
-        (*NETWORKS, "kmeans-1"),
+        ("labels", "consistency", "kmeans-1"),
         lambda facts: facts.least_per_class < FEW_LABELS,
         lambda facts: (
             f"uncertain: a class has {facts.least_per_class} "
@@ -204,7 +189,7 @@ DOUBTS: tuple[Doubt, ...] = (
         ),
     ),
     Doubt(
-        UNLABELLED,
+        ("consistency",),
         lambda facts: facts.least_per_class < FEW_LABELS,
         lambda facts: "none can be held out to watch that the unlabelled images help",
     ),

@@ -183,9 +183,6 @@ def _decided(
     recipe = _recipe(choice.recipe, choice.settings, asked)
     n_narrow = beside.n_times * recipe.n_networks + asked.baseline * recipe.n_alone
     answers *= _width(recipe, asked) * n_narrow / n_each
-    if recipe.is_committee:
-        assert takes is not None
-        answers += takes
     seconds = promise.for_each(whole, gone, n_folds * n_each, answers, beside.writing)
     settings = {k: v for k, v in choice.settings.items() if k not in asked.settings}
     record: dict[str, Any] = {
