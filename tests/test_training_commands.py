@@ -21,7 +21,8 @@ from small_runs import SMALL
 
 pytest_plugins = ("run_fixtures",)
 
-FEATURE_WAYS = ("surrogate", "selfsupervised", "committee")  # their head reads features
+# their head reads features
+FEATURE_WAYS = ("surrogate", "selfsupervised", "committee", "consistency-committee")
 PULLS = dict.fromkeys(FEATURE_WAYS, "highest answer of the linear head")
 RUN_FILES = {"config.toml", "graph.json", "weights.safetensors", "head.safetensors"}
 
