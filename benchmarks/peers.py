@@ -15,7 +15,9 @@ features of labelled and unlabelled images, as many filters and unlabelled image
 same manner.
 
 `simclr`: LightlySSL's SimCLR on a ResNet-18 with a stem for small images, trained on all images
-without labels for the minutes, less a tenth for a linear probe on the labelled ones.
+without labels for the minutes, less a tenth for a linear probe on the labelled ones. It wants
+torchvision, and that the torch that it was made for, which may not be the one beside fewlabels:
+then in an environment of its own, where `pip install torch torchvision lightly .` was run.
 
 The images are those of training.py; of nette96 fold 0 alone, unless `--fold` says another. They are
 read before the clock starts. `--slice N` takes so many images of each part, to see that it works.
@@ -38,7 +40,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.semi_supervised import SelfTrainingClassifier
 
 import fewlabels
-from fewlabels import splits
+from fewlabels import precision, splits
 from kmeans import PROTOCOLS, REPOSITORY, processor
 
 PATCH = {"cifar10": 6, "nette96": 10}  # side in pixels
@@ -242,15 +244,21 @@ def simclr(data: Data, asked: argparse.Namespace, began: float) -> dict:
     head = SimCLRProjectionHead(512, 512, 128)
     weights = [*body.parameters(), *head.parameters()]
     optimizer = torch.optim.SGD(weights, lr=0.06, momentum=0.9, weight_decay=5e-4)
-    loss_of, views = NTXentLoss(temperature=0.5), SimCLRTransform(input_size=side)
+    body.to(memory_format=torch.channels_last)
+    loss_of = NTXentLoss(temperature=0.5)
+    views = SimCLRTransform(input_size=side, gaussian_blur=0.0 if side < 64 else 0.5)
+    bf16 = precision.choose("auto") == "bf16"  # where it is faster, as fewlabels does
     images = np.concatenate([data.labelled, data.unlabelled])
     draw = np.random.default_rng(asked.seed)
     n_steps, until = 0, 0.9 * 60 * asked.minutes
     while time.perf_counter() - began < until:
         chosen = images[draw.integers(0, len(images), min(128, len(images)))]
         pairs = [views(Image.fromarray(one.transpose(1, 2, 0))) for one in chosen]
-        first, second = (torch.stack([pair[i] for pair in pairs]) for i in (0, 1))
-        loss = loss_of(head(body(first)), head(body(second)))
+        both = torch.stack([pair[i] for i in (0, 1) for pair in pairs])
+        both = both.contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            found = body(both)
+        loss = loss_of(*head(found.float()).chunk(2))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -266,7 +274,9 @@ def simclr(data: Data, asked: argparse.Namespace, began: float) -> dict:
                     torch.tensor(values).view(3, 1, 1)
                     for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
                 )
-                rows.append(body((pictures - mean) / deviation).numpy())
+                pictures = (pictures - mean) / deviation
+                with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                    rows.append(body(pictures).float().numpy())
         return np.concatenate(rows)
 
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500))
