@@ -15,9 +15,9 @@ features of labelled and unlabelled images, as many filters and unlabelled image
 same manner.
 
 `simclr`: LightlySSL's SimCLR on a ResNet-18 with a stem for small images, trained on all images
-without labels for the minutes, less a tenth for a linear probe on the labelled ones. It wants
-torchvision, and that the torch that it was made for, which may not be the one beside fewlabels:
-then in an environment of its own, where `pip install torch torchvision lightly .` was run.
+without labels for the minutes, less a tenth for a linear probe on the labelled ones. It needs
+lightly and torchvision. A torchvision fits one torch alone: where that is not the torch of
+fewlabels, run it in an environment of its own that has all of them.
 
 The images are those of training.py; of nette96 fold 0 alone, unless `--fold` says another. They are
 read before the clock starts. `--slice N` takes so many images of each part, to see that it works.

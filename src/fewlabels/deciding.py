@@ -163,7 +163,6 @@ def _decided(
         whole = n_folds * min(auto.USUAL_SECONDS, usual)
     seconds = promise.for_each(whole, gone, n_folds * n_each, answers, beside.writing)
     of_class_L = np.bincount(image_set.train.labels[smallest], minlength=n_classes)
-    takes = promise.kmeans_seconds(len(smallest), beside.n_answered, encoding, products)
     facts = Facts(
         n_labelled=len(smallest),
         n_unlabelled=n_pool - len(smallest),
@@ -173,7 +172,7 @@ def _decided(
         seconds=seconds,
         images_per_second=learning,
         answers_per_second=answering,
-        kmeans_seconds=takes,
+        kmeans_seconds=promise.kmeans_seconds(len(smallest), beside.n_answered, encoding, products),
         cores=machine.cores(),
         bf16=choose_precision(precision, device) == "bf16",
         gpu=machine.gpu_name(device),
