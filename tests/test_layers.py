@@ -41,7 +41,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "patches",
         "surrogates places merging",
         "groups",
-        "filter_pictures layers",
+        "filter_pictures layers stack_layers",
         "batch_norm batch_norm_gradient batch_statistics",
     ),
     (

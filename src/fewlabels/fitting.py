@@ -30,6 +30,7 @@ from fewlabels.ways import (
     filters,
     first_layers,
     selfsupervised,
+    stack,
     starts,
     surrogate,
 )
@@ -137,6 +138,7 @@ def fit_folds(
         )
     if pool is None:
         pool = splits.pool(image_set, plan.withheld)
+    check_enough(image_set, recipe, plan, pool)
     how = {"seed": seed, "device": device, "precision": precision}
     trained = {"budget_seconds": budget_seconds, "resume": resume}
     learned: list[tuple[Graph, Head, Mapping[str, Any]]]
@@ -181,7 +183,10 @@ def _learn_features(
         )
     if recipe.surrogate is None:
         assert recipe.filters is not None
-        return filters.learn(pool, recipe.filters, **how)
+        graph = filters.learn(pool, recipe.filters, **how)
+        for name, config in recipe.stacks.items():
+            graph = stack.learn(pool, graph, config, name=name, **how)
+        return graph
     assert recipe.surrogates is not None and recipe.training is not None
     assert isinstance(recipe.network, ExemplarNetwork)
     return surrogate.learn(
@@ -208,8 +213,6 @@ def _learn_from_labels(
     assert recipe.labels is not None and recipe.training is not None
     assert recipe.augmentation is not None and recipe.network is not None
     assert not isinstance(recipe.network, ExemplarNetwork)
-    if recipe.is_committee:  # its filters come last, and what they lack must be known first
-        check_enough(image_set, recipe, plan, pool)
     if recipe.consistency is None:
         start = first_layers.first_layer(pool, recipe.network, recipe.filters, **how)
     else:

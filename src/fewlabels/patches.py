@@ -18,13 +18,19 @@ from fewlabels.errors import DataError
 CONTRAST_EPSILON = 10 / 255**2
 
 
-def check_fits(height: int, width: int, patch_size: int, what: str = "images") -> None:
-    """Raises DataError if a patch of `patch_size` pixels a side does not fit."""
+def check_fits(
+    height: int,
+    width: int,
+    patch_size: int,
+    what: str = "images",
+    setting: str = "filters.patch_size",
+) -> None:
+    """Raises DataError if a patch of `patch_size` pixels a side, as `setting` says, does not fit."""
     if patch_size > min(height, width):
         raise DataError(
             f"patches of {patch_size} x {patch_size} need {what} at least as large; these are "
             f"{height} x {width}: use larger images (--size) or a smaller patch "
-            "(--set filters.patch_size=...)"
+            f"(--set {setting}=...)"
         )
 
 

@@ -15,6 +15,7 @@ from fewlabels.ways.consistency_config import ConsistencyConfig, ConsistencyPart
 from fewlabels.ways.filters import FiltersConfig
 from fewlabels.ways.labels import LabelsConfig
 from fewlabels.ways.selfsupervised import SelfSupervisedConfig, check_batch
+from fewlabels.ways.stack import StackConfig
 from fewlabels.ways.surrogate import SurrogateWayConfig
 
 
@@ -23,6 +24,7 @@ class Recipe:
     """Which ways fill the weights, of which network, and what turns its answers into classes.
 
     filters : k-means filters; alone they are the network, and `network.first` may start from them
+    stack, second_stack : layers that look at all channels, beside `filters`
     surrogates, surrogate : the classes made from unlabelled images, and learning to tell them apart
     selfsupervised : learning that two views of an unlabelled image agree
     labels : learning from the labelled images; the network then ends in the classes themselves
@@ -36,6 +38,8 @@ class Recipe:
 
     name: str
     filters: FiltersConfig | None = None
+    stack: StackConfig | None = None
+    second_stack: StackConfig | None = None
     surrogates: SurrogateConfig | None = None
     surrogate: SurrogateWayConfig | None = None
     selfsupervised: SelfSupervisedConfig | None = None
@@ -76,6 +80,11 @@ class Recipe:
             if (getattr(self, part) is not None) != is_needed:
                 word = "needs" if is_needed else "has no use for"
                 raise ConfigError(f"recipe {self.name} {word} the part {part!r}")
+        if self.stacks and (present or self.filters is None):
+            raise ConfigError(
+                f"the stack of recipe {self.name} stands beside filters that are its network: give "
+                "it filters, and nothing that learns by gradients"
+            )
         kinds: tuple[type, ...] = (WhitenedNetwork, ReportNetwork)
         if self.surrogate is not None:
             kinds = (ExemplarNetwork,)
@@ -104,6 +113,12 @@ class Recipe:
                 f"labels.flips is {mine} and head.flips is {others}, but the network and the head "
                 f"of recipe {self.name} look at the same images: give both the same value"
             )
+
+    @property
+    def stacks(self) -> dict[str, StackConfig]:
+        """The stacks that there are, by the names of their parts."""
+        both = {"stack": self.stack, "second_stack": self.second_stack}
+        return {name: stack for name, stack in both.items() if stack is not None}
 
     @property
     def n_networks(self) -> int:

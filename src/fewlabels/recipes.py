@@ -10,6 +10,7 @@ from fewlabels.recipe import Recipe as Recipe
 from fewlabels.recipe import from_dict as from_dict
 from fewlabels.settings import settings_of as settings_of
 from fewlabels.ways.filters import FiltersConfig, LayerConfig
+from fewlabels.ways.stack import StackConfig, StackLayerConfig
 
 
 def kmeans_1() -> Recipe:
@@ -37,38 +38,35 @@ def _first_layer(n_filters: int, patch_size: int) -> LayerConfig:
 
 def kmeans_2() -> Recipe:
     """Two layers: the second looks at groups of channels that are strong together."""
-    second = _deeper_layer(n_filters=128, patch_size=5, pool=2, features_grid=3)
-    layers = (replace(_first_layer(1600, 6), roots=True), second)
-    return Recipe(name="kmeans-2", filters=FiltersConfig(layers=layers, iterations=15))
-
-
-def kmeans_3() -> Recipe:
-    """Three layers, each on groups of channels of the one before."""
-    second = _deeper_layer(n_filters=128, patch_size=5, pool=2, features_grid=3, roots=True)
-    third = _deeper_layer(n_filters=128, patch_size=3, pool=1, features_grid=2)
-    layers = (replace(_first_layer(1600, 6), roots=True), second, third)
-    return Recipe(name="kmeans-3", filters=FiltersConfig(layers=layers, iterations=15))
-
-
-def _deeper_layer(
-    n_filters: int, patch_size: int, pool: int, features_grid: int, roots: bool = False
-) -> LayerConfig:
-    return LayerConfig(
-        n_filters=n_filters,
-        patch_size=patch_size,
-        padding=patch_size // 2,
+    second = LayerConfig(
+        n_filters=128,
+        patch_size=5,
+        padding=2,
         n_groups=32,
         channels_per_group=32,
         max_values=160,
         activation="absolute",
-        roots=roots,
-        pool=pool,
-        features_grid=features_grid,
+        pool=2,
+        features_grid=3,
         features_coarse_grid=1,
         features_shift=1,
         features_statistic="max",
         n_images=4000,
         patches_per_image=3,
+    )
+    layers = (replace(_first_layer(1600, 6), roots=True), second)
+    return Recipe(name="kmeans-2", filters=FiltersConfig(layers=layers, iterations=15))
+
+
+def kmeans_3() -> Recipe:
+    """The layer of `kmeans-1`, and beside it stacks of three and of two layers."""
+    layers = (StackLayerConfig(n_filters=2048), StackLayerConfig(n_filters=4096))
+    second = (StackLayerConfig(n_filters=1024),)
+    return replace(
+        kmeans_1(),
+        name="kmeans-3",
+        stack=StackConfig(layers=layers),
+        second_stack=StackConfig(layers=second, first="cosine", first_filters=512),
     )
 
 
