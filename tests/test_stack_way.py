@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
-from fewlabels import features, fitting, graph_files, protocol, recipes
+from fewlabels import features, fitting, graph_files, patches, protocol, recipes
 from fewlabels.errors import ConfigError, DataError
 from fewlabels.images import Images, as_float
 from fewlabels.ways import filters, stack
@@ -66,6 +67,45 @@ def test_features_of_filters_and_of_the_stack_are_joined_as_a_dag(graph, beside)
     assert graph.sources["features"] == ("features1", "stack_features2", "stack_features3")
     assert graph.shapes["features"] == (90 + 14 * (9 + 1) + 12 * (4 + 1),)
     assert set(graph.frozen) == set(graph.layers)
+
+
+def test_a_first_layer_of_cosines_is_one_of_the_filters_way(unlabeled, beside):
+    config = replace(STACK, first="cosine", layers=STACK.layers[:1])
+
+    graph = stack.learn(unlabeled, beside, config, seed=0, name="other", precision="fp32")
+
+    encoder = graph.layers["other_bank1"]
+    assert ("image",) == graph.sources["other_bank1"]
+    assert (11, "soft-threshold", 1) == (encoder.n_filters, encoder.activation, encoder.pool)
+    assert graph.shapes["other_bank1"] == (11, 24, 24)
+    assert graph.sources["features"] == ("features1", "other_features2")
+
+
+def test_kmeans_3_joins_both_stacks_to_the_layer_of_kmeans_1(tiny_set):
+    graph = fitting.fit(tiny_set, "kmeans-3", settings=SMALL).graph
+
+    joined = ("features1", "stack_features2", "stack_features3", "second_stack_features2")
+    assert joined == graph.sources["features"]
+
+
+def test_images_are_whitened_as_zca_whitens_the_middle_of_each_surrounding(unlabeled):
+    """Slowly, of the same patches: deviations and axes by SVD, then one place of one image."""
+    side, draw = 11, np.random.default_rng(3)
+    chosen = np.sort(draw.permutation(len(unlabeled)))
+    cut_PD = patches.cut(unlabeled.pixels[chosen], side, stack.PER_IMAGE, draw) / 255.0
+    mean_D = cut_PD.mean(0)
+    _, sizes_E, axes_ED = np.linalg.svd(cut_PD - mean_D, full_matrices=True)
+    deviations_D = np.zeros(len(mean_D))
+    deviations_D[: len(sizes_E)] = sizes_E / len(cut_PD) ** 0.5
+    zca_DD = axes_ED.T @ np.diag(1 / (deviations_D + 0.05)) @ axes_ED
+    images = as_float(unlabeled.pixels[:2])
+
+    module = stack._whitening_of_images(unlabeled, np.random.default_rng(3))
+
+    around_D = images[1, :, 4:15, 7:18].flatten().double().numpy()
+    expected = (zca_DD @ (around_D - mean_D)).reshape(3, side, side)[:, 5, 5]
+    found = module(images)[1, :, 9, 12].detach()
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-3, atol=1e-3)
 
 
 def test_the_layer_beside_stays_as_it_was(graph, beside, unlabeled):
@@ -164,7 +204,9 @@ def test_a_model_of_kmeans_3_knows_more_than_chance(tiny_set):
 def test_maps_smaller_than_the_patch_are_refused_in_one_line(unlabeled, beside):
     config = replace(STACK, layers=(StackLayerConfig(n_filters=4, patch_size=13),))
 
-    with pytest.raises(DataError, match=r"maps of stack_shares1 .* 12 x 12.*stack\.patch_size") as error:
+    with pytest.raises(
+        DataError, match=r"maps of stack_shares1 .* 12 x 12.*stack\.patch_size"
+    ) as error:
         stack.learn(unlabeled, beside, config, seed=0)
     assert "\n" not in str(error.value)
 
@@ -189,9 +231,18 @@ def test_settings_out_of_range_are_refused(changed, told):
         StackLayerConfig(**{"n_filters": 4, **changed})
 
 
-@pytest.mark.parametrize("changed", [{"layers": ()}, {"iterations": 0}, {"first_filters": 0}])
-def test_a_stack_without_layers_or_iterations_is_refused(changed):
-    with pytest.raises(ConfigError, match=r"^stack\.\w+ (has|is) at least"):
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"layers": ()},
+        {"iterations": 0},
+        {"first_filters": 0},
+        {"first_patch_size": 4},
+        {"first": "a"},
+    ],
+)
+def test_settings_of_the_stack_out_of_range_are_refused(changed):
+    with pytest.raises(ConfigError, match=rf"^stack\.{next(iter(changed))} (has|is) .*"):
         replace(STACK, **changed)
 
 

@@ -19,10 +19,9 @@ def check_enough(image_set: ImageSet, recipe: Recipe, plan: Plan, pool: Images) 
             f"{recipe.surrogates.n_classes:,} surrogate classes need as many images, and "
             f"{len(pool):,} are left (--set surrogates.n_classes={len(pool)} for so many)"
         )
-    parts = {} if recipe.filters is None else {"filters": recipe.filters.layers}
-    parts |= {name: stack.layers for name, stack in recipe.stacks.items()}
-    for part, layers in parts.items():
-        for layer in layers:
+    parts = {} if recipe.filters is None else {"filters": recipe.filters}
+    for part, config in (parts | recipe.stacks).items():
+        for layer in config.layers:
             n_patches = min(len(pool), layer.n_images) * layer.patches_per_image
             if n_patches < layer.n_filters:
                 raise DataError(

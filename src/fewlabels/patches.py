@@ -25,7 +25,7 @@ def check_fits(
     what: str = "images",
     setting: str = "filters.patch_size",
 ) -> None:
-    """Raises DataError if a patch of `patch_size` pixels a side, as `setting` says, does not fit."""
+    """Raises DataError if a patch of `patch_size` pixels a side, set by `setting`, is too large."""
     if patch_size > min(height, width):
         raise DataError(
             f"patches of {patch_size} x {patch_size} need {what} at least as large; these are "

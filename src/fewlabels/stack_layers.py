@@ -1,7 +1,7 @@
 """Modules of a stack whose filters look at all channels below: filters, contrast, roots.
 
-Shapes: N images, C channels, K filters, s side of a filter. Every constructor argument is kept under
-its own name, so that `graph_files` can write a module down and make it again.
+Shapes: N images, C channels, K filters, s side of a filter. Every constructor argument is kept
+under its own name, so that `graph_files` can write a module down and make it again.
 """
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from fewlabels.graph_files import register
 
 ANSWERS = {"absolute": torch.abs, "rectified": torch.relu}
+
 
 @register
 class FilterBank(nn.Module):
@@ -59,16 +60,16 @@ class FilterBank(nn.Module):
 class LocalContrast(nn.Module):
     """Maps of local mean 0, and of local deviation about 1 where there is any contrast.
 
-    Means and deviations are over all channels and a Gaussian window: a fourth of the map and a place
-    more wide, its deviation an eighth of the map. Where the local deviation is under the image's
-    mean one, the mean one divides, so that flat places are not blown up to noise.
+    Means and deviations are over all channels and a Gaussian window: a fourth of the map and a
+    place more wide, its deviation an eighth of the map. Where the local deviation is under the
+    image's mean one, the mean one divides, so that flat places are not blown up to noise.
 
-    Source: Jarrett et al., ICCV 2009, section 2 (local contrast normalisation); the window, Knyazev,
-    Barth and Martinetz 2017 (autocnn_unsup).
+    Source: Jarrett et al., ICCV 2009, section 2 (local contrast normalisation); the window,
+    Knyazev, Barth and Martinetz 2017 (autocnn_unsup).
     """
 
     def forward(self, maps_NCHW: Tensor) -> Tensor:
-        channels, height, width = maps_NCHW.shape[1:]
+        height, width = maps_NCHW.shape[2:]
         window = _window(height, width, maps_NCHW)
         size = window.shape[-2:]
         # a window that reaches over the border has what lies within alone

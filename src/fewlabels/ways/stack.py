@@ -139,7 +139,8 @@ def learn(
         nodes[contrast] = node(LocalContrast(), f"{name}{below}")
         nodes[shares] = node(SharesRoot(), contrast)
         graph = Graph(nodes, beside.inputs, (shares,))
-        patches.check_fits(*graph.shapes[shares][1:], layer.patch_size, f"maps of {shares}", setting)
+        _, height, width = graph.shapes[shares]
+        patches.check_fits(height, width, layer.patch_size, f"maps of {shares}", setting)
         learned = _learn_bank(unlabeled, graph, layer, config, draw, chosen_precision, device)
         own, bank, cells = (f"{name}{part}{below + 1}" for part in ("", "_bank", "_cells"))
         nodes[bank] = node(learned, shares)
@@ -276,9 +277,7 @@ def _first(cut: Iterator[Tensor], n_patches: int) -> Tensor:
     return first_PD
 
 
-def _whitening(
-    centred_PD: Tensor, layer: StackLayerConfig, generator: torch.Generator
-) -> Tensor:
+def _whitening(centred_PD: Tensor, layer: StackLayerConfig, generator: torch.Generator) -> Tensor:
     """(D, E): principal axes, each divided by its deviation and a part of the mean deviation.
 
     Source of the axes: Halko, Martinsson and Tropp, SIAM Review 53, 2011, algorithm 5.1.
