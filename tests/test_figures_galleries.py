@@ -18,6 +18,7 @@ from fewlabels.galleries import patch_gallery, plain, sheet_svg, words
 from fewlabels.graph import Graph, node
 from fewlabels.images import Images
 from fewlabels.layers import Add, PatchEncoder, SquareRoot
+from fewlabels.stack_layers import FilterBank, LocalContrast, SharesRoot
 
 SPACE = "{http://www.w3.org/2000/svg}"
 ADDRESS = "{http://www.w3.org/1999/xlink}href"
@@ -91,6 +92,26 @@ def test_a_receptive_field_by_hand():
     assert Field(8, 3, -2) == receptive_field(graph, "roots1")
     # 8 + (5 - 1) * 3, and one place more for the pool; -2 - 2 * 3
     assert Field(23, 6, -8) == receptive_field(graph, "layer2")
+
+
+def test_a_receptive_field_in_a_stack_by_hand():
+    graph = Graph(
+        {
+            "bank1": node(FilterBank(3, 4, 5, "rectified"), "image"),
+            "stack1": node(nn.MaxPool2d(3, stride=2, padding=1), "bank1"),
+            "contrast1": node(LocalContrast(), "stack1"),
+            "shares1": node(SharesRoot(), "contrast1"),
+            "bank2": node(FilterBank(4, 6, 5), "shares1"),
+            "stack2": node(nn.MaxPool2d(3, stride=2, padding=1), "bank2"),
+        },
+        inputs={"image": (3, 32, 32)},
+        outputs=("stack2",),
+    )
+
+    assert Field(5, 1, -2) == receptive_field(graph, "bank1")
+    assert Field(7, 2, -3) == receptive_field(graph, "shares1")
+    # 7 + (5 - 1) * 2 and -3 - 2 * 2; then two places more of 2, and one place of 2 before
+    assert Field(19, 4, -9) == receptive_field(graph, "stack2")
 
 
 def test_a_receptive_field_is_where_the_gradient_is():

@@ -23,6 +23,7 @@ from fewlabels.graph_checks import Shape, known
 from fewlabels.images import Images, as_float
 from fewlabels.layers import PatchEncoder
 from fewlabels.progress import stage
+from fewlabels.stack_layers import FilterBank
 from fewlabels.threads import in_threads
 
 WINDOWED = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
@@ -83,6 +84,8 @@ def _windows(module: nn.Module, read: Sequence[Shape], made: Shape) -> list[Wind
         if module.grid:
             return None
         return [(module.patch_size, module.stride, module.padding), (module.pool, module.pool, 0)]
+    if isinstance(module, FilterBank):
+        return [(module.patch_size, 1, module.patch_size // 2)]
     if isinstance(module, WINDOWED):
         sizes = (module.kernel_size, module.stride, module.padding, getattr(module, "dilation", 1))
         if any(isinstance(one, str) or len(set(np.atleast_1d(one))) > 1 for one in sizes):
@@ -91,7 +94,8 @@ def _windows(module: nn.Module, read: Sequence[Shape], made: Shape) -> list[Wind
         return [(dilation * (window - 1) + 1, stride, padding)]
     if any(isinstance(inner, (*WINDOWED, PatchEncoder)) for inner in module.modules()):
         return None
-    # all else that keeps the places apart answers each from itself
+    # all else that keeps the places apart answers each from itself, but for a common factor or the
+    # contrast around it, which are not what a filter looks for
     same = len(made) == 3 and all(len(one) == 3 and one[1:] == made[1:] for one in read)
     return [] if same else None
 
