@@ -7,7 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fewlabels import fitting, maps, pictures_file, picturing, protocol, recipes, splits
+from fewlabels import (
+    features,
+    fitting,
+    maps,
+    pictures_file,
+    picturing,
+    protocol,
+    recipes,
+    splits,
+)
 from fewlabels.cli import main
 from fewlabels.images import ImageSet
 from fewlabels.model import Model
@@ -137,10 +146,18 @@ def test_large_sets_are_brought_to_components_block_by_block(tiny_set, plan, mod
     features_ND, answers_NL = picturing.seen_by(model, images, "cpu")
     monkeypatch.setattr(picturing, "MOST_VALUES", 1)
     monkeypatch.setattr(picturing, "COMPONENTS", 5)
+    extract, looks = features.extract, []
+
+    def counted(graph, some, **how):
+        looks.append(len(some))
+        return extract(graph, some, **how)
+
+    monkeypatch.setattr(features, "extract", counted)
     fewer_N5, same_NL = picturing.seen_by(model, images, "cpu")
 
     assert (len(images), 5) == fewer_N5.shape
     assert (answers_NL == same_NL).all()
+    assert [len(images)] == looks  # fewer than are looked at, so each once
     # the components keep the largest part of the distances
     kept = np.var(fewer_N5, axis=0).sum() / np.var(features_ND, axis=0).sum()
     assert 0.4 < kept <= 1.001

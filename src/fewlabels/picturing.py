@@ -30,7 +30,7 @@ from fewlabels.surrogates import surrogate_set
 
 N_SUGGESTED = 24
 MOST_VALUES = 5e7  # features in memory at once: 200 MB; more are brought to components first
-COMPONENTS, N_FOR_COMPONENTS = 50, 2_000
+COMPONENTS, N_FOR_COMPONENTS = 50, 500  # the second at most: these images are seen twice
 PERPLEXITY = 30.0
 N_SURROGATE_ROWS, N_SURROGATE_CLASSES = 6, 500
 GALLERY_QUALITY = 85
@@ -123,7 +123,8 @@ def seen_by(model: Model, images: Images, device: str) -> tuple[np.ndarray, np.n
     n_values = int(np.prod(model.graph.shapes[output]))
     components = None
     if len(images) * n_values > MOST_VALUES and n_values > COMPONENTS:
-        some = images.take(np.linspace(0, len(images) - 1, N_FOR_COMPONENTS).astype(np.int64))
+        n_seen = min(len(images), N_FOR_COMPONENTS)
+        some = images.take(np.linspace(0, len(images) - 1, n_seen).astype(np.int64))
         sample = features.extract(
             model.graph, some, wanted=output, what="a look at features", **how
         )
