@@ -246,6 +246,13 @@ def test_settings_of_the_stack_out_of_range_are_refused(changed):
         replace(STACK, **changed)
 
 
+@pytest.mark.parametrize("part", ["stack", "second_stack"])
+@pytest.mark.parametrize(("name", "text"), [("n_filters", "0"), ("iterations", "0")])
+def test_a_refusal_names_the_stack_that_is_meant(part: str, name: str, text: str):
+    with pytest.raises(ConfigError, match=rf"^{part}\.{name} is at least 1; got 0"):
+        recipes.named("kmeans-3", {f"{part}.{name}": text})
+
+
 def test_a_stack_needs_filters_that_are_the_network():
     labels = recipes.named("labels")
 

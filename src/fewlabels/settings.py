@@ -106,13 +106,17 @@ def changed(whole: Whole, key: str, text: str) -> Whole:
         raise ConfigError(f"no setting is called {key!r}{near(key, known)}")
     part, name = key.split(".", 1)
     config = getattr(whole, part)
+    try:
+        config = _changed_part(whole, config, key, name, text)
+        return replace(whole, **{part: config})  # type: ignore[type-var]
+    except ConfigError as error:
+        # a dataclass knows the usual name of its part, and a recipe may have two of them
+        raise ConfigError(re.sub(rf"^\w+\.{name}\b", key, str(error))) from None
+
+
+def _changed_part(whole: Any, config: Any, key: str, name: str, text: str) -> Any:
     if name in {field.name for field in fields(config)}:
-        value = _parsed(key, text, getattr(config, name))
-        try:
-            return replace(whole, **{part: replace(config, **{name: value})})  # type: ignore[type-var]
-        except ConfigError as error:
-            # a dataclass knows the usual name of its part, and a recipe may have two of them
-            raise ConfigError(re.sub(rf"^\w+\.{name}\b", key, str(error))) from None
+        return replace(config, **{name: _parsed(key, text, getattr(config, name))})
     of_layers = next(f.name for f in fields(config) if _are_layers(getattr(config, f.name)))
     layers = getattr(config, of_layers)
     texts = text.split(",")
@@ -126,7 +130,7 @@ def changed(whole: Whole, key: str, text: str) -> Whole:
         replace(layer, **{name: _parsed(key, one, getattr(layer, name))})
         for layer, one in zip(layers, texts, strict=True)
     )
-    return replace(whole, **{part: replace(config, **{of_layers: layers})})  # type: ignore[type-var]
+    return replace(config, **{of_layers: layers})
 
 
 def _parsed(key: str, text: str, now: Any) -> Any:
