@@ -64,10 +64,8 @@ def test_the_report_s_numbers_are_those_of_the_report():
 def test_a_recipe_is_as_deep_as_its_name_says(name: str, n_layers: int):
     recipe = recipes.named(name)
 
-    above = 0 if recipe.stack is None else len(recipe.stack.layers)
-    assert n_layers == max(
-        len(recipe.filters.layers), 1 + above
-    )  # below the stack is its own first
+    stack = 0 if recipe.stack is None else 1 + len(recipe.stack.layers)  # and its first
+    assert n_layers == max(len(recipe.filters.layers), stack)
 
 
 def test_kmeans_1_has_1600_filters_of_6_x_6():

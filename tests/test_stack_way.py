@@ -211,11 +211,16 @@ def test_maps_smaller_than_the_patch_are_refused_in_one_line(unlabeled, beside):
     assert "\n" not in str(error.value)
 
 
-def test_fewer_patches_than_filters_are_refused_before_anything_is_learned(tiny_set):
-    settings = {**SMALL, "stack.n_filters": "1001,5"}
+@pytest.mark.parametrize(
+    ("setting", "text"), [("stack.n_filters", "1001,5"), ("second_stack.first_filters", "1601")]
+)
+def test_fewer_patches_than_filters_are_refused_before_anything_is_learned(
+    tiny_set, setting, text, monkeypatch
+):
+    monkeypatch.setattr(filters, "learn", None)
 
-    with pytest.raises(DataError, match=r"1,001 filters need as many .*stack\.n_filters="):
-        fitting.fit(tiny_set, "kmeans-3", settings=settings)
+    with pytest.raises(DataError, match=rf"1,[06]01 filters need as many .*--set {setting}="):
+        fitting.fit(tiny_set, "kmeans-3", settings={**SMALL, setting: text})
 
 
 @pytest.mark.parametrize(

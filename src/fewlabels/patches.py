@@ -1,11 +1,11 @@
 """Patches: cut them from images, normalise their contrast, whiten them.
 
 Shapes: N images, P patches, D values in a patch (channels x rows x columns), E values kept by
-whitening. Everything here is plain functions on arrays and tensors.
+whitening. Everything here is plain functions.
 """
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,11 @@ import torch
 from torch import Tensor
 
 from fewlabels.errors import DataError
+from fewlabels.graph import Graph
+from fewlabels.images import Images, as_float
+from fewlabels.progress import stage
 
+BATCH = 128  # images whose maps are in memory together
 # of a variance of pixels in [0, 1]; Coates et al. 2011 add 10 to that of pixels in [0, 255]
 CONTRAST_EPSILON = 10 / 255**2
 
@@ -60,6 +64,32 @@ def cut(
     top = generator.integers(0, height - patch_size + 1, n_images * per_image)
     left = generator.integers(0, width - patch_size + 1, n_images * per_image)
     return windows[image, :, top, left].reshape(n_images * per_image, -1)
+
+
+def of_maps(
+    images: Images,
+    chosen: np.ndarray,
+    graph: Graph,
+    patch_size: int,
+    per_image: int,
+    draw: np.random.Generator,
+    device: str,
+) -> Iterator[np.ndarray]:
+    """Patches (P, D) of the maps that the graph ends in, of some images at a time.
+
+    Parameters
+    ----------
+    chosen : int64 indices of the images, in the order in which they are cut
+    graph : of one output; where that is the image itself, patches are of its uint8 pixels
+    """
+    (below,) = graph.outputs
+    graph.to(device).eval()
+    with stage(f"cutting patches of {below}", total=len(chosen), unit="images") as advance:
+        for start in range(0, len(chosen), BATCH):
+            pixels = images.pixels[chosen[start : start + BATCH]]
+            maps = pixels if below == "image" else graph(as_float(pixels).to(device)).cpu().numpy()
+            yield cut(maps, patch_size, per_image, draw)
+            advance(len(pixels))
 
 
 def normalise_contrast(patches_PD: Tensor, epsilon: float = CONTRAST_EPSILON) -> Tensor:

@@ -115,6 +115,7 @@ def changed(whole: Whole, key: str, text: str) -> Whole:
 
 
 def _changed_part(whole: Any, config: Any, key: str, name: str, text: str) -> Any:
+    """The part `config` of `whole` with its setting `name`, called `key` as a whole, changed."""
     if name in {field.name for field in fields(config)}:
         return replace(config, **{name: _parsed(key, text, getattr(config, name))})
     of_layers = next(f.name for f in fields(config) if _are_layers(getattr(config, f.name)))

@@ -88,7 +88,7 @@ def _window(height: int, width: int, like: Tensor) -> Tensor:
     def side(n_places: int) -> Tensor:
         half = n_places // 8
         places = torch.arange(-half, half + 1, dtype=like.dtype, device=like.device)
-        return torch.exp(-0.5 * (places / max(n_places / 8, 1e-6)).square())
+        return torch.exp(-0.5 * (places / (n_places / 8)).square())
 
     window = side(height)[:, None] * side(width)
     return (window / window.sum())[None, None]

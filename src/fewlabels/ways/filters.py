@@ -17,9 +17,7 @@ from fewlabels.graph import Graph, Node, node
 from fewlabels.images import Images, as_float
 from fewlabels.layers import ACTIVATIONS, STATISTICS, Concat, GridFeatures, PatchEncoder, SquareRoot
 from fewlabels.precision import choose as choose_precision
-from fewlabels.progress import stage
 
-BATCH = 128  # images whose maps are in memory together
 CHUNK = 16384  # patches made float together
 
 
@@ -177,15 +175,11 @@ def _cut(
     patches.check_fits(height, width, layer.patch_size, what)
     shape = (len(chosen) * layer.patches_per_image, channels * layer.patch_size**2)
     cut_PD = np.empty(shape, np.uint8 if below == "image" else np.float32)
-    graph.to(device).eval()
-    with stage(f"cutting patches of {below}", total=len(chosen), unit="images") as advance:
-        for start in range(0, len(chosen), BATCH):
-            pixels = images.pixels[chosen[start : start + BATCH]]
-            maps = pixels if below == "image" else graph(as_float(pixels).to(device)).cpu().numpy()
-            own_PD = patches.cut(maps, layer.patch_size, layer.patches_per_image, draw)
-            first = start * layer.patches_per_image
-            cut_PD[first : first + len(own_PD)] = own_PD
-            advance(len(pixels))
+    first = 0
+    size, per_image = layer.patch_size, layer.patches_per_image
+    for own_PD in patches.of_maps(images, chosen, graph, size, per_image, draw, device):
+        cut_PD[first : first + len(own_PD)] = own_PD
+        first += len(own_PD)
     return cut_PD.reshape(-1, channels, layer.patch_size**2)
 
 

@@ -30,7 +30,6 @@ from fewlabels.stack_layers import FilterBank, LocalContrast, SharesRoot
 from fewlabels.ways import filters
 from fewlabels.ways.filters import FiltersConfig, LayerConfig
 
-BATCH = 128  # images whose maps are in memory together
 AXES_FROM = 10_000  # patches, at most, that the axes of whitening are found from
 FIRST = ("cosine", "whitened")
 WHITENED_FROM, PER_IMAGE = 20_000, 5  # images, and patches of each, that whitening is learned from
@@ -123,16 +122,16 @@ def learn(
     Returns
     -------
     frozen Graph from "image" (3, height, width) to "features" (n_features,), with a node "NAMEL"
-    for each layer's maps, from "stack1", and "NAME_featuresL" for what the head sees of those above
-    the first
+    for each layer's maps, L from 1, and "NAME_featuresL" for what the head sees of those above the
+    first
 
     Raises DataError if a patch is larger than the maps or there are fewer patches than filters.
     """
     draw = np.random.default_rng(seed)
-    chosen_precision = choose_precision(precision, device)
+    precision = choose_precision(precision, device)
     nodes: dict[str, Node] = {n: own for n, own in beside.nodes.items() if n != "features"}
     parts, setting = list(beside.sources["features"]), f"{name}.patch_size"
-    nodes |= _first_layer(unlabeled, config, draw, f"{name}_bank1", device, chosen_precision)
+    nodes |= _first_nodes(unlabeled, config, draw, f"{name}_bank1", device, precision)
     nodes[f"{name}1"] = node(nn.MaxPool2d(3, stride=2, padding=1), f"{name}_bank1")
     for below, layer in enumerate(config.layers, start=1):
         contrast, shares = f"{name}_contrast{below}", f"{name}_shares{below}"
@@ -141,7 +140,7 @@ def learn(
         graph = Graph(nodes, beside.inputs, (shares,))
         _, height, width = graph.shapes[shares]
         patches.check_fits(height, width, layer.patch_size, f"maps of {shares}", setting)
-        learned = _learn_bank(unlabeled, graph, layer, config, draw, chosen_precision, device)
+        learned = _learn_bank(unlabeled, graph, layer, draw, config.iterations, device, precision)
         own, bank, cells = (f"{name}{part}{below + 1}" for part in ("", "_bank", "_cells"))
         nodes[bank] = node(learned, shares)
         nodes[own] = node(nn.MaxPool2d(3, stride=2, padding=1), bank)
@@ -152,7 +151,20 @@ def learn(
     return Graph(nodes, beside.inputs, ("features",)).freeze()
 
 
-def _first_layer(
+def first_layer(config: StackConfig) -> LayerConfig:
+    """Settings of the first layer, whose filters are learned as those of `ways.filters`."""
+    return LayerConfig(
+        n_filters=config.first_filters,
+        patch_size=config.first_patch_size,
+        padding=config.first_patch_size // 2,
+        whitening_epsilon=0.3,
+        activation="soft-threshold",
+        threshold=0.2,
+        features_shift=1,  # whose maps are not averaged where they are made
+    )
+
+
+def _first_nodes(
     images: Images,
     config: StackConfig,
     draw: np.random.Generator,
@@ -162,16 +174,7 @@ def _first_layer(
 ) -> dict[str, Node]:
     """Nodes from the image to the first layer's answers, the last one called `name`."""
     size = config.first_patch_size
-    layer = LayerConfig(
-        n_filters=config.first_filters,
-        patch_size=size,
-        padding=size // 2,
-        whitening_epsilon=0.3,
-        activation="soft-threshold",
-        threshold=0.2,
-        features_shift=1,  # whose maps are not averaged where they are made
-    )
-    only = FiltersConfig(layers=(layer,), iterations=config.iterations)
+    only = FiltersConfig(layers=(first_layer(config),), iterations=config.iterations)
     seed = int(draw.integers(2**32))
     learned = filters.learn(images, only, seed=seed, device=device, precision=precision)
     encoder = learned.layers["layer1"]
@@ -179,20 +182,17 @@ def _first_layer(
     if config.first == "cosine":
         return {name: node(encoder, "image")}
     bank = FilterBank(3, config.first_filters, size, "rectified")
-    bank.filters_KCss.copy_(unit_length(filter_pictures.pictures(encoder)))
+    bank.filters_KCss.copy_(_bank_of(filter_pictures.pictures(encoder).flatten(1), size))
     white = f"{name}_white"
     return {white: node(_whitening_of_images(images, draw), "image"), name: node(bank, white)}
-
-
-def unit_length(filters_KCss: Tensor) -> Tensor:
-    return F.normalize(filters_KCss.flatten(1), dim=1).view(filters_KCss.shape)
 
 
 def _whitening_of_images(images: Images, draw: np.random.Generator) -> nn.Conv2d:
     """ZCA whitening of the pixels around each pixel, of which that pixel's own values are kept.
 
-    An image is whitened as a whole by it, whatever its size: whitening a whole image at once, as
-    Knyazev, Barth and Martinetz do, takes as many weights as the square of its pixels.
+    Pixels in [0, 1] of shape (N, 3, height, width) -> the same shape, whatever the size: whitening
+    a whole image at once, as Knyazev, Barth and Martinetz do, takes as many weights as the square
+    of its pixels. Source: Bell and Sejnowski 1997 (ZCA).
     """
     chosen = np.sort(draw.permutation(len(images))[:WHITENED_FROM])
     side = min(AROUND, *(edge - 1 + edge % 2 for edge in images.size))
@@ -215,53 +215,39 @@ def _learn_bank(
     images: Images,
     graph: Graph,
     layer: StackLayerConfig,
-    config: StackConfig,
     draw: np.random.Generator,
-    chosen_precision: str,
+    iterations: int,
     device: str,
+    precision: str,
 ) -> FilterBank:
     """Filters of the maps that the graph ends in: centroids, brought back through the whitening."""
     generator = torch.Generator().manual_seed(int(draw.integers(2**62)))
     chosen = draw.permutation(len(images))[: layer.n_images]
-    n_patches = len(chosen) * layer.patches_per_image
-    cut = _cut(images, chosen, graph, layer, draw, device)
-    first_PD = _first(cut, min(n_patches, AXES_FROM))
+    size, per_image = layer.patch_size, layer.patches_per_image
+    cut = (
+        # maps have no scale of their own: only a patch without any contrast is left alone
+        patches.normalise_contrast(torch.from_numpy(cut_PD), 1e-20)
+        for cut_PD in patches.of_maps(images, chosen, graph, size, per_image, draw, device)
+    )
+    first_PD = _first(cut, min(len(chosen) * per_image, AXES_FROM))
     mean_D = first_PD.mean(0)
     project_DE = _whitening(first_PD.sub_(mean_D), layer, generator)
     rows = [first_PD @ project_DE]
     del first_PD
     rows += [(patches_PD - mean_D) @ project_DE for patches_PD in cut]
     whitened_PE = torch.cat(rows)
-    dtype = torch.bfloat16 if chosen_precision == "bf16" else torch.float32
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     start_KE = kmeans.start_sampled(whitened_PE, layer.n_filters, generator)
-    found = kmeans.fit(whitened_PE, start_KE, iterations=config.iterations, dtype=dtype)
-    size, precision = layer.patch_size, chosen_precision
+    found = kmeans.fit(whitened_PE, start_KE, iterations=iterations, dtype=dtype)
     channels = graph.shapes[graph.outputs[0]][0]
     bank = FilterBank(channels, layer.n_filters, size, "absolute", precision)
-    filters_KD = found.centroids_KD @ project_DE.T
-    bank.filters_KCss.copy_(unit_length(filters_KD.view(bank.filters_KCss.shape)))
+    bank.filters_KCss.copy_(_bank_of(found.centroids_KD @ project_DE.T, size))
     return bank
 
 
-def _cut(
-    images: Images,
-    chosen: np.ndarray,
-    graph: Graph,
-    layer: StackLayerConfig,
-    draw: np.random.Generator,
-    device: str,
-) -> Iterator[Tensor]:
-    """Patches of the graph's maps (P, D), each of mean 0 and deviation 1, some images at a time."""
-    graph.to(device).eval()
-    (name,) = graph.outputs
-    with stage(f"cutting patches of {name}", total=len(chosen), unit="images") as advance:
-        for start in range(0, len(chosen), BATCH):
-            pixels = images.pixels[chosen[start : start + BATCH]]
-            maps = graph(as_float(pixels).to(device)).cpu().numpy()
-            cut_PD = patches.cut(maps, layer.patch_size, layer.patches_per_image, draw)
-            # maps have no scale of their own: only a patch without any contrast is left alone
-            yield patches.normalise_contrast(torch.from_numpy(cut_PD), 1e-20)
-            advance(len(pixels))
+def _bank_of(filters_KD: Tensor, patch_size: int) -> Tensor:
+    """(K, C, s, s): each filter brought to length 1."""
+    return F.normalize(filters_KD, dim=1).view(len(filters_KD), -1, patch_size, patch_size)
 
 
 def _first(cut: Iterator[Tensor], n_patches: int) -> Tensor:
