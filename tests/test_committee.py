@@ -20,6 +20,7 @@ from fewlabels import (
     splits,
     suggesting,
 )
+from fewlabels.calibration import fit_temperature
 from fewlabels.cli import main
 from fewlabels.errors import ConfigError, DataError
 from fewlabels.heads import Head, HeadConfig
@@ -113,7 +114,7 @@ def test_members_that_err_together_are_made_less_sure():
     draw = torch.Generator().manual_seed(0)
     labels_N = torch.arange(300) % N_CLASSES
     logits_NL = F.one_hot(labels_N, N_CLASSES) + torch.randn(300, N_CLASSES, generator=draw)
-    temperature = heads.fit_temperature(logits_NL, labels_N)
+    temperature = fit_temperature(logits_NL, labels_N)
     member = linear_head(N_CLASSES, temperature)
     both = committee.joined_head(member, replace(member, kind="ridge"))
     rows = torch.cat([logits_NL, logits_NL], 1)
@@ -164,7 +165,7 @@ def test_a_model_answers_with_its_members_and_what_neither_learned_from_calibrat
 
     labels_N = torch.from_numpy(shapes.train.labels[held])
     held_NL = answers(shapes.train.take(held))
-    temperature = heads.fit_temperature(held_NL, labels_N)
+    temperature = fit_temperature(held_NL, labels_N)
     assert N_CLASSES == len(held)
     assert temperature == pytest.approx(model.head.temperature, rel=0.06)  # a step of the grid
     assert len(kept) == len(model.head.tensors["support"])

@@ -1,5 +1,7 @@
 """Heads against scikit-learn, and the choice of their settings against one made by hand."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from sklearn.model_selection import StratifiedKFold
 from torch import Tensor
 
 from fewlabels import heads
+from fewlabels.calibration import SPREAD, fit_temperature
 from fewlabels.errors import ConfigError
 from fewlabels.heads import Head, HeadConfig
 from labelled_features import labelled
@@ -177,7 +180,7 @@ def test_the_temperature_gives_the_labels_the_highest_likelihood():
     # labels drawn by these very probabilities, then answers three times too sure
     labels = torch.multinomial(logits.softmax(1), 1, generator=draw)[:, 0]
 
-    temperature = heads.fit_temperature(3 * logits, labels)
+    temperature = fit_temperature(3 * logits, labels)
 
     assert 3 == pytest.approx(temperature, rel=0.1)
     loss = F.cross_entropy(3 * logits / temperature, labels)
@@ -185,11 +188,38 @@ def test_the_temperature_gives_the_labels_the_highest_likelihood():
         assert loss <= F.cross_entropy(3 * logits / (temperature * factor), labels)
 
 
+def test_beside_a_usual_temperature_the_likelihood_counts_once_for_each_image():
+    draw = torch.Generator().manual_seed(1)
+    answers, labels = torch.randn(40, 3, generator=draw), torch.randint(3, (40,), generator=draw)
+
+    def unlikely(temperature: float) -> float:
+        """Of the labels, and of a normal logarithm about that of 0.5."""
+        of_labels = F.cross_entropy(answers / temperature, labels, reduction="sum")
+        return float(of_labels) + (math.log(temperature / 0.5) / SPREAD) ** 2 / 2
+
+    temperature = fit_temperature(answers, labels, usual=0.5)
+
+    assert 0.5 < temperature < fit_temperature(answers, labels)
+    for factor in (1.05, 1.5, 1 / 1.05, 1 / 1.5):
+        assert unlikely(temperature) <= unlikely(temperature * factor)
+
+
+def test_few_images_hardly_move_a_temperature_from_the_usual_one_and_many_do():
+    draw = torch.Generator().manual_seed(0)
+    logits = torch.randn(20_000, 4, generator=draw)
+    labels = torch.multinomial(logits.softmax(1), 1, generator=draw)[:, 0]
+
+    few, many = (fit_temperature(logits[:n], labels[:n], usual=0.5) for n in (5, 20_000))
+
+    assert 0.5 == pytest.approx(few, rel=0.3)
+    assert 1 == pytest.approx(many, rel=0.1)
+
+
 def test_the_temperature_does_not_depend_on_the_scale_of_the_answers():
     answers, labels = fit("ridge").answers(labelled()[0]), labelled()[1]
 
-    assert 100 * heads.fit_temperature(answers, labels) == pytest.approx(
-        heads.fit_temperature(100 * answers, labels), rel=1e-4
+    assert 100 * fit_temperature(answers, labels) == pytest.approx(
+        fit_temperature(100 * answers, labels), rel=1e-4
     )
 
 
@@ -199,7 +229,7 @@ def test_answers_that_are_all_right_are_not_made_surer_than_so_few_images_tell(
 ):
     labels = torch.arange(n_images) % n_classes
 
-    temperature = heads.fit_temperature(5.0 * F.one_hot(labels, n_classes), labels)
+    temperature = fit_temperature(5.0 * F.one_hot(labels, n_classes), labels)
 
     # 10.5 of 11, 50.5 of 51
     sure = (5.0 * F.one_hot(labels, n_classes) / temperature).softmax(1).amax(1)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from fewlabels import checkpoints, ensembles, heads
 from fewlabels.architectures import ReportNetwork, WhitenedNetwork
 from fewlabels.augment import Augmentation, augment
+from fewlabels.calibration import fit_temperature
 from fewlabels.draws import image_keys
 from fewlabels.errors import CheckpointError, ConfigError, DataError
 from fewlabels.images import Images, as_float
@@ -179,7 +180,10 @@ def test_the_temperature_is_the_one_that_fits_the_images_held_out():
     pictures = as_float(held.pixels)
     with torch.inference_mode():
         logits = (graph(pictures) + graph(pictures.flip(3))) / 2
-    assert heads.fit_temperature(logits, torch.from_numpy(held.labels)) == head.temperature
+    assert (
+        fit_temperature(logits, torch.from_numpy(held.labels), labels.USUAL_ALONE)
+        == head.temperature
+    )
     torch.testing.assert_close(head.probabilities(logits), (logits / head.temperature).softmax(1))
 
 

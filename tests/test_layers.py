@@ -45,7 +45,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "batch_norm batch_norm_gradient batch_statistics",
     ),
     (
-        "heads head_kinds",
+        "heads head_kinds calibration",
         "committee",
         "novelty shares",
         "choosing",
@@ -69,7 +69,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "fitting",
     ),
     (
-        "protocol calibration",
+        "protocol",
         "baseline",
         "made_files",
         "comparing compare_job",

@@ -16,7 +16,7 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import StratifiedKFold
 
 from fewlabels import heads
-from fewlabels.calibration import calibration_error
+from fewlabels.calibration import calibration_error, fit_temperature
 from fewlabels.cli import main
 from fewlabels.errors import ConfigError
 from fewlabels.heads import HeadConfig
@@ -116,7 +116,7 @@ def test_out_of_fold_answers_are_those_of_a_slow_twin():
         model = Ridge(alpha=alpha, fit_intercept=False).fit(x_ND, targets_NL - targets_NL.mean(0))
         answers_NL[held] = model.predict(scaled_ND[held].numpy()) + targets_NL.mean(0)
     answers = torch.tensor(answers_NL).float()
-    expected_NL = (answers / heads.fit_temperature(answers, labels_N)).softmax(1)
+    expected_NL = (answers / fit_temperature(answers, labels_N)).softmax(1)
     torch.testing.assert_close(expected_NL, found_NL, atol=2e-3, rtol=0)
 
 

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from fewlabels import heads
+from fewlabels.calibration import fit_temperature
 from fewlabels.errors import ConfigError
 from fewlabels.graph import Graph, node
 from fewlabels.heads import Head
@@ -74,6 +75,6 @@ def calibrated(head: Head, rows_ND: Tensor, labels_N: Tensor) -> Head:
     rows_ND : what the head reads of images, at least one, that neither member learned from
     """
     answers_NL = head.answers(rows_ND)
-    temperature = heads.fit_temperature(answers_NL, labels_N)
+    temperature = fit_temperature(answers_NL, labels_N)
     none_below = heads.none_threshold((answers_NL / temperature).softmax(1))
     return replace(head, temperature=temperature, none_below=none_below)

@@ -18,6 +18,7 @@ from sklearn.model_selection import StratifiedKFold
 from torch import Tensor
 
 from fewlabels import whole_files
+from fewlabels.calibration import fit_temperature
 from fewlabels.errors import CheckpointError, DataError
 from fewlabels.head_kinds import KINDS as KINDS
 from fewlabels.head_kinds import HeadConfig as HeadConfig
@@ -199,26 +200,6 @@ def _held_out(
     key = max(held_out, key=lambda key: (right[key], held_out[key][0]["strength"]))
     best, answers_NL = held_out[key]
     return {**best, "accuracy": right[key]}, answers_NL
-
-
-def fit_temperature(answers_NL: Tensor, labels_N: Tensor) -> float:
-    """The temperature that gives the labels the highest likelihood, on a grid of factors of 1.05.
-
-    Where all N answers are right, the surer the likelier, without an end: there the labels count
-    as certain to (N + 1/2) / (N + 1) only.
-
-    Source: Guo et al., ICML 2017, section 4.2; the idea, Platt, Probabilistic outputs for support
-    vector machines, 1999, section 2.2; 1/2, the prior of Jeffreys, as Platt's 1 was too cautious.
-    """
-    spread = answers_NL[answers_NL.isfinite()].std().clamp(min=1e-6)
-    candidates = spread * 1.05 ** torch.arange(-100.0, 61.0)
-    n_classes, all_right = answers_NL.shape[1], bool((answers_NL.argmax(1) == labels_N).all())
-    # smoothing gives a share of it back to the label
-    unsure = n_classes / (n_classes - 1) / (2 * len(labels_N) + 2) if all_right else 0.0
-    losses = torch.stack(
-        [F.cross_entropy(answers_NL / t, labels_N, label_smoothing=unsure) for t in candidates]
-    )
-    return float(candidates[losses.argmin()])
 
 
 def none_threshold(probabilities_NL: Tensor) -> float:

@@ -170,7 +170,11 @@ def _labels_alone(course: Course, labelled: Images, measure: Measure | None) -> 
 
 
 def _with_head(graph: Graph, watch: Watch, n_classes: int, facts: Mapping[str, Any]) -> Learned:
-    head = labels_way.head_of(graph, watch.held, n_classes, flips=watch.flips, device=watch.device)
+    alone = facts["n_unlabeled_used"] == 0
+    usual = labels_way.USUAL_ALONE if alone else labels_way.USUAL_OF_ANSWERS
+    head = labels_way.head_of(
+        graph, watch.held, n_classes, usual, flips=watch.flips, device=watch.device
+    )
     return Learned(graph=graph, head=head, facts=facts)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from fewlabels import architectures, ensembles, features, heads, origins
 from fewlabels.architectures import FirstLayer, WhitenedNetwork
 from fewlabels.augment import Augmentation, augment
+from fewlabels.calibration import fit_temperature
 from fewlabels.draws import image_keys, other_seed
 from fewlabels.errors import ConfigError, DataError
 from fewlabels.graph import Graph
@@ -26,6 +27,10 @@ from fewlabels.ways.filters import FiltersConfig
 from fewlabels.ways.first_layers import Network
 
 MOST_HELD_OUT = 1 / 20  # at most this part of the labels is kept apart
+# Networks that learned smoothed labels alone, 400 to 10 of a class, had temperatures from 0.53 to
+# 0.82, those that learned from answers 0.82 to 0.86; a little unsure is less wrong than too sure
+# ("Held out for the temperature" in docs/accuracy.md).
+USUAL_ALONE, USUAL_OF_ANSWERS = 0.7, 0.9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +145,10 @@ def learn(
         )
         networks.append(one)
     graph = ensembles.joined(networks)
-    return graph, head_of(graph, labelled.take(held), n_classes, flips=config.flips, device=device)
+    kept_apart = labelled.take(held)
+    return graph, head_of(
+        graph, kept_apart, n_classes, USUAL_ALONE, flips=config.flips, device=device
+    )
 
 
 def examples(
@@ -206,15 +214,20 @@ def held_out(
     return np.sort(np.concatenate(parts))
 
 
-def head_of(graph: Graph, held: Images, n_classes: int, *, flips: bool, device: str) -> Head:
-    """A head that takes the logits as they are, over a temperature that fits these images."""
+def head_of(
+    graph: Graph, held: Images, n_classes: int, usual: float, *, flips: bool, device: str
+) -> Head:
+    """A head that takes the logits as they are, over a temperature that fits these images.
+
+    usual : temperature of such networks, see `calibration.fit_temperature`; it is 1 without images
+    """
     temperature, none_below = 1.0, 0.0
     if len(held):
         assert held.labels is not None
         logits_NL = features.extract(
             graph, held, flips=flips, device=device, what="fitting the temperature"
         )
-        temperature = heads.fit_temperature(logits_NL, torch.from_numpy(held.labels))
+        temperature = fit_temperature(logits_NL, torch.from_numpy(held.labels), usual)
         none_below = heads.none_threshold((logits_NL / temperature).softmax(1))
     else:
         say("too few labels to keep some apart: how sure the answers are is the network's own word")

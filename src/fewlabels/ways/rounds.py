@@ -23,7 +23,7 @@ from fewlabels.progress import note, say, stage
 from fewlabels.training import cross_entropy
 from fewlabels.ways import pseudo_labels
 from fewlabels.ways.course import Course
-from fewlabels.ways.labels import LabelledImages
+from fewlabels.ways.labels import USUAL_ALONE, USUAL_OF_ANSWERS, LabelledImages
 from fewlabels.ways.usable import Usable
 from fewlabels.ways.watching import Watch
 
@@ -56,7 +56,7 @@ def train(
             usable.images,
             "answers to unlabelled images",
             flips=course.parts.labels.flips,
-            temperature=watch.temperature(graph),
+            temperature=watch.temperature(graph, USUAL_ALONE if number == 1 else USUAL_OF_ANSWERS),
         )
         if _is_too_late(course, name, number):  # answers of several networks take their time
             return graph, n_used

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fewlabels.calibration import fit_temperature
 from fewlabels.graph import Graph
-from fewlabels.heads import fit_temperature
 from fewlabels.images import Images, as_float
 from fewlabels.training import Measure
 from fewlabels.ways.answering import BATCH, answered
@@ -35,14 +35,14 @@ class Watch:
             return np.empty(0, bool)
         return self._logits(graph).argmax(1).numpy() == self.held.labels
 
-    def temperature(self, graph: Graph) -> float:
+    def temperature(self, graph: Graph, usual: float) -> float:
         """What the logits are divided by for answers that are as sure as they are right.
 
-        It is 1 where no images are held out.
+        It is 1 where no images are held out; `usual` as for `calibration.fit_temperature`.
         """
         if not len(self.held):
             return 1.0
-        return fit_temperature(self._logits(graph), torch.tensor(self.held.labels))
+        return fit_temperature(self._logits(graph), torch.tensor(self.held.labels), usual)
 
     def _logits(self, graph: Graph) -> Tensor:
         """(N, L)"""
