@@ -30,7 +30,7 @@ MOST_HELD_OUT = 1 / 20  # at most this part of the labels is kept apart
 # Networks that learned smoothed labels alone, 400 to 10 of a class, had temperatures from 0.53 to
 # 0.82, those that learned from answers 0.82 to 0.86; a little unsure is less wrong than too sure
 # ("Held out for the temperature" in docs/accuracy.md).
-USUAL_ALONE, USUAL_OF_ANSWERS = 0.7, 0.9
+USUAL_ALONE, USUAL_OF_ANSWERS = 0.75, 0.9
 
 
 @dataclass(frozen=True, kw_only=True)
