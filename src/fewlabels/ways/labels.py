@@ -39,7 +39,8 @@ class LabelsConfig:
 
     held_out : labelled images of each class that are not learned from and tell how sure the
         answers may be (the temperature of the softmax); at most a twentieth of the class. With
-        half of them every fourth run is calibrated worse than 0.03 (docs/accuracy.md)
+        400 labels of a class one run in twelve is then calibrated worse than 0.03, with 25
+        every second (docs/accuracy.md)
     flips : answer with the mean of the logits of an image and of its mirror image
     n_networks : that learn one after another and answer together, sharing a budget of time; see
         `ensembles`. One learns most in a few minutes, several in many
@@ -145,10 +146,8 @@ def learn(
         )
         networks.append(one)
     graph = ensembles.joined(networks)
-    kept_apart = labelled.take(held)
-    return graph, head_of(
-        graph, kept_apart, n_classes, USUAL_ALONE, flips=config.flips, device=device
-    )
+    apart = labelled.take(held)
+    return graph, head_of(graph, apart, n_classes, USUAL_ALONE, flips=config.flips, device=device)
 
 
 def examples(
@@ -219,7 +218,8 @@ def head_of(
 ) -> Head:
     """A head that takes the logits as they are, over a temperature that fits these images.
 
-    usual : temperature of such networks, see `calibration.fit_temperature`; it is 1 without images
+    held : none of which the graph learned from; where there are none the temperature is 1
+    usual : temperature of such networks, see `calibration.fit_temperature`
     """
     temperature, none_below = 1.0, 0.0
     if len(held):
