@@ -2,7 +2,7 @@
 
 import json
 import tomllib
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 import tomli_w
@@ -202,6 +202,20 @@ def test_a_misspelt_setting_is_answered_with_the_nearest(key: str, near: str):
 def test_a_name_like_no_other_is_answered_with_all():
     assert "no setting is called 'x'. There are: filters." in refusal("kmeans-1", {"x": "3"})
     assert "head.widths" in refusal("kmeans-1", {"x": "3"})
+
+
+@pytest.mark.parametrize("name", ["labels", "consistency", "committee"])
+def test_photographs_are_changed_more_than_icons(name: str):
+    icons = recipes.as_recipe(name, {}, (32, 32)).augmentation
+    photographs = recipes.as_recipe(name, {"augmentation.cutout": "0.1"}, (64, 96)).augmentation
+
+    assert recipes.named(name).augmentation == icons
+    assert replace(icons, max_scale=1.6, max_rotation_deg=15.0, cutout=0.1) == photographs
+
+
+@pytest.mark.parametrize("name", ["kmeans-1", "report-2", "surrogate", "selfsupervised"])
+def test_other_recipes_are_as_they_are_named_for_all_sizes(name: str):
+    assert recipes.named(name) == recipes.as_recipe(name, {}, (96, 96))
 
 
 def test_a_misspelt_recipe_is_answered_with_the_nearest():

@@ -53,6 +53,17 @@ def notes(run: Path) -> list[dict]:
     return [line for line in lines if "epoch" in line]
 
 
+def test_photographs_are_changed_more_but_for_what_is_set(tiny_folder: Path, tmp_path, capsys):
+    run = tmp_path / "run"
+    size = ("--size", 64, "--set", "training.epochs=1", "--set", "augmentation.cutout=0.2")
+
+    answer(capsys, "fit", tiny_folder, "--out", run, *arguments("labels", *size))
+
+    learned = tomllib.loads((run / "config.toml").read_text())["recipe"]["augmentation"]
+    kept = (learned["max_scale"], learned["max_rotation_deg"], learned["cutout"])
+    assert (1.6, 15.0, 0.2) == kept
+
+
 @pytest.mark.parametrize("recipe", SMALL)
 def test_a_trained_recipe_is_fitted_evaluated_asked_and_reported(
     recipe: str, tiny_folder: Path, tmp_path: Path, capsys

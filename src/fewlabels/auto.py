@@ -39,9 +39,6 @@ MOST_NETWORKS = ConsistencyConfig().n_teachers
 # of them ("Several students" in docs/accuracy.md). What auto expects is about half of what comes
 # true on a quiet machine.
 STUDENT_LOOKS = 3
-# Images of so many pixels a side bear more change than icons of 32: at 96 the stronger ones brought
-# one point, at 32 they took one away ("Photographs" in docs/accuracy.md). In between: not measured.
-PHOTOGRAPH_SIDE = 64
 # A tenth of a class is held out to watch: with fewer labels there is nothing to watch with.
 FEW_LABELS = 10
 # k-means takes the time it takes, and the estimate of it is rough.
@@ -121,15 +118,6 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def _for_photographs(setting: str, value: str, reason: str = "") -> Tuning:
-    return Tuning(
-        ("labels", "consistency"),
-        setting,
-        lambda facts: value if min(facts.image_size) >= PHOTOGRAPH_SIDE else None,
-        lambda facts: reason,
-    )
-
-
 def _with_little_memory(
     names: tuple[str, ...], setting: str, value: str, reason: str = ""
 ) -> Tuning:
@@ -142,11 +130,6 @@ def _with_little_memory(
 
 
 TUNINGS: tuple[Tuning, ...] = (
-    _for_photographs(
-        "augmentation.max_scale", "1.6", "images of this size bear that more is changed in them"
-    ),
-    _for_photographs("augmentation.max_rotation_deg", "15"),
-    _for_photographs("augmentation.cutout", "0.5"),
     Tuning(
         ("labels", "consistency"),
         "network.widths",
@@ -204,7 +187,9 @@ DOUBTS: tuple[Doubt, ...] = (
 def choose(facts: Facts) -> Choice:
     """The recipe, its settings and the reasons, by the tables above."""
     rule = next(rule for rule in RULES if rule.holds(facts))
-    settings, reasons = {}, [rule.reason(facts)]
+    settings, reasons = recipes.of_size(rule.recipe, facts.image_size), [rule.reason(facts)]
+    if settings:
+        reasons.append(recipes.BEAR_MORE)
     for tuning in TUNINGS:
         value = tuning.value(facts) if rule.recipe in tuning.recipes else None
         if value is not None:

@@ -90,7 +90,8 @@ def fit(
         chosen, budget_seconds = decided.recipe, decided.seconds
         record = {auto.NAME: decided.record}
     else:
-        chosen = within(as_recipe(recipe, settings), budget_seconds, settings)
+        sized = as_recipe(recipe, settings, image_set.train.size)
+        chosen = within(sized, budget_seconds, settings)
     (model,) = fit_folds(
         image_set, chosen, plan, budget_seconds=budget_seconds, checkpoints=folder, **how
     )

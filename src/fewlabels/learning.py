@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fewlabels import auto, baseline, deciding, promise, unfinished
+from fewlabels import auto, baseline, deciding, promise, recipes, unfinished
 from fewlabels.baseline import Gains
 from fewlabels.devices import resolve
 from fewlabels.images import ImageSet
@@ -62,7 +62,7 @@ def learn(
     settings, seconds = settings_of(asked.settings), _budget(asked)
     how: dict[str, Any] = {"seed": asked.seed, "device": resolve(asked.device)}
     how |= {"precision": asked.precision, "resume": resume}
-    kept = folder / unfinished.CHECKPOINTS
+    kept, size = folder / unfinished.CHECKPOINTS, image_set.train.size
     if asked.baseline:
         plan = baseline.set_aside(image_set, plan, asked.seed)
     found: Shared | None = None
@@ -85,7 +85,8 @@ def learn(
         )
         recipe, seconds = decided.recipe, decided.seconds
     else:
-        recipe = within(as_recipe(asked.recipe, settings), seconds, settings)
+        recipe = within(as_recipe(asked.recipe, settings, size), seconds, settings)
+        _say_of_size(recipes.of_size(asked.recipe, size), settings)
         if asked.baseline:
             seconds = baseline.half(seconds)
     outcome = score(
@@ -104,6 +105,13 @@ def learn(
         auto=None if decided is None else decided.record,
         promised=None if decided is None else decided.whole,
     )
+
+
+def _say_of_size(usual: Mapping[str, str], settings: Mapping[str, str]) -> None:
+    """Which settings of the recipe are others for images of their size, but for those given."""
+    changed = [f"{name}={value}" for name, value in usual.items() if name not in settings]
+    if changed:
+        say(f"{recipes.BEAR_MORE}: {', '.join(changed)} (--set for others)")
 
 
 def say_time(learned: Learned, began: float) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from fewlabels import settings as naming
 from fewlabels import trained_recipes
+from fewlabels.architectures import WhitenedNetwork
 from fewlabels.errors import ConfigError
 from fewlabels.recipe import Recipe as Recipe
 from fewlabels.recipe import from_dict as from_dict
@@ -100,6 +101,15 @@ def _with_kmeans_1(name: str, networks: Recipe) -> Recipe:
 
 
 AUTO = "auto"  # picks one of the others, see `auto`
+# Images of so many pixels a side bear more change than icons of 32: at 96 the stronger ones brought
+# one point, at 32 they took one away ("Photographs" in docs/accuracy.md). In between: not measured.
+PHOTOGRAPH_SIDE = 64
+PHOTOGRAPHS: Mapping[str, str] = {
+    "augmentation.max_scale": "1.6",
+    "augmentation.max_rotation_deg": "15",
+    "augmentation.cutout": "0.5",
+}
+BEAR_MORE = "images of this size bear that more is changed in them"
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "kmeans-1": kmeans_1,
     "kmeans-2": kmeans_2,
@@ -130,14 +140,28 @@ def named(name: str, settings: Mapping[str, str] | None = None) -> Recipe:
     return recipe
 
 
-def as_recipe(recipe: str | Recipe, settings: Mapping[str, str] | None = None) -> Recipe:
-    """The recipe of that name with the settings changed; a recipe is passed through.
+def of_size(name: str, image_size: tuple[int, int]) -> dict[str, str]:
+    """Settings of the recipe `name` that are others for images of (height, width) pixels."""
+    recipe = named(name)
+    learns = recipe.labels is not None and isinstance(recipe.network, WhitenedNetwork)
+    return dict(PHOTOGRAPHS) if learns and min(image_size) >= PHOTOGRAPH_SIDE else {}
+
+
+def as_recipe(
+    recipe: str | Recipe,
+    settings: Mapping[str, str] | None = None,
+    image_size: tuple[int, int] | None = None,
+) -> Recipe:
+    """The recipe of that name, as it is for images of this size, with the settings changed.
+
+    A recipe object is passed through.
 
     Raises ConfigError where there is no such name or setting; TypeError for settings of a recipe
     object, which has its own.
     """
     if isinstance(recipe, str):
-        return named(recipe, settings or {})
+        usual = {} if image_size is None else of_size(recipe, image_size)
+        return named(recipe, {**usual, **(settings or {})})
     if settings:
         raise TypeError("settings change a named recipe: give its name, or change the object")
     return recipe
