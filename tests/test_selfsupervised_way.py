@@ -120,12 +120,14 @@ def test_the_usual_weights_are_the_published_ones_over_25():
 
 def test_rates_are_no_higher_than_the_loss_bears():
     training = TrainingConfig(
-        learning_rate=0.15, head_learning_rate=0.67, bias_learning_rate=0.01, epochs=7
+        learning_rate=0.15, head_learning_rate=1.5, bias_learning_rate=0.01, epochs=7
     )
 
     found = selfsupervised.at_its_rates(training)
 
-    expected = replace(training, learning_rate=0.1, head_learning_rate=0.1)
+    expected = replace(
+        training, learning_rate=0.1, head_learning_rate=1.0, clip=1.0, weight_decay=0.0
+    )
     assert expected == found
     usual = recipes.named("selfsupervised").training
     assert usual == selfsupervised.at_its_rates(usual)

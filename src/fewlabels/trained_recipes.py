@@ -14,7 +14,14 @@ from fewlabels.training_config import TrainingConfig
 from fewlabels.ways.consistency_config import ConsistencyConfig
 from fewlabels.ways.filters import FiltersConfig, LayerConfig
 from fewlabels.ways.labels import LabelsConfig
-from fewlabels.ways.selfsupervised import RATE, VIEWS, SelfSupervisedConfig
+from fewlabels.ways.selfsupervised import (
+    CLIP,
+    DECAY,
+    HEAD_RATE,
+    RATE,
+    VIEWS,
+    SelfSupervisedConfig,
+)
 from fewlabels.ways.surrogate import SurrogateWayConfig
 
 LEAST_STEPS = 300  # half of those that 4,000 labels take: 100 labels would take 40
@@ -160,8 +167,10 @@ def selfsupervised() -> Recipe:
             batch_size=256,
             epochs=30,
             learning_rate=RATE,
-            head_learning_rate=RATE,
+            head_learning_rate=HEAD_RATE,
             bias_learning_rate=RATE,
+            clip=CLIP,
+            weight_decay=DECAY,
         ),
         augmentation=VIEWS,
     )

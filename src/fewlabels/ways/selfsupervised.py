@@ -30,6 +30,11 @@ from fewlabels.ways import labels as labels_way
 
 PROJECTOR = "projector"  # how the names of its nodes begin
 RATE = 0.1
+# The loss is a mean over the embeddings' values, so slopes of the projector are small: at 0.1, and
+# with the usual decay, it hardly moved, and the embeddings stayed at a third of the spread that the
+# loss asks for ("Why VICReg" in docs/accuracy.md). The covariance grows as the fourth power of the
+# embeddings, so slopes may also be huge, and are cut.
+HEAD_RATE, CLIP, DECAY = 1.0, 1.0, 0.0
 # a random crop of a fifth of an image or more, mirrored, in other colours
 VIEWS = Augmentation(
     flip=0.5,
@@ -75,13 +80,15 @@ def check_batch(training: TrainingConfig) -> None:
 
 
 def at_its_rates(training: TrainingConfig) -> TrainingConfig:
-    """The training with no rate over those that this loss bears.
-
-    The covariance grows as the fourth power of the embeddings: at the rates by which a last layer
-    learns labels, small batches diverge.
-    """
-    names = ("learning_rate", "head_learning_rate", "bias_learning_rate")
-    return replace(training, **{name: min(getattr(training, name), RATE) for name in names})
+    """The training with no rate over those that this loss bears, its slopes cut, and no decay."""
+    return replace(
+        training,
+        learning_rate=min(training.learning_rate, RATE),
+        head_learning_rate=min(training.head_learning_rate, HEAD_RATE),
+        bias_learning_rate=min(training.bias_learning_rate, RATE),
+        clip=CLIP,
+        weight_decay=DECAY,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
