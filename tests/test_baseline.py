@@ -61,7 +61,7 @@ def test_the_error_covers_what_drawing_the_images_anew_changes():
 
 def test_the_baseline_has_the_network_and_the_settings_of_its_recipe():
     recipe = recipes.named("consistency", SMALL["consistency"])
-    own = baseline.recipe_of(recipe)
+    own = baseline.recipe_of(recipe, (32, 32))
 
     assert ("labels", recipe.network, recipe.augmentation) == (
         own.name,
@@ -75,17 +75,20 @@ def test_the_baseline_has_the_network_and_the_settings_of_its_recipe():
         "consistency.schedule": "rounds",
         "consistency.n_teachers": "3",
     }
-    assert 3 == baseline.recipe_of(recipes.named("consistency", three)).labels.n_networks
-    plain = baseline.recipe_of(recipes.named("kmeans-1"))
+    assert 3 == baseline.recipe_of(recipes.named("consistency", three), (32, 32)).labels.n_networks
+    plain = baseline.recipe_of(recipes.named("kmeans-1"), (32, 32))
     assert 1 == plain.labels.n_networks
     assert recipes.named("labels").network == plain.network
+    photographs = baseline.recipe_of(recipes.named("kmeans-1"), (96, 96))
+    assert recipes.as_recipe("labels", {}, (96, 96)).augmentation == photographs.augmentation
+    assert plain.augmentation != photographs.augmentation
 
 
 @pytest.mark.parametrize("name", ["committee", "consistency-committee"])
 def test_the_baseline_of_a_committee_is_one_too(name: str):
     recipe = recipes.named(name, SMALL[name])
 
-    own = baseline.recipe_of(recipe)
+    own = baseline.recipe_of(recipe, (32, 32))
 
     assert own.is_committee and own.consistency is None
     assert (recipe.filters, recipe.head) == (own.filters, own.head)

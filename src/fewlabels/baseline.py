@@ -162,11 +162,13 @@ def _as_long_as(outcome: Outcome, plan: splits.Plan, device: str, how: Mapping[s
     return max(LEAST, agreed)
 
 
-def recipe_of(recipe: Recipe) -> Recipe:
-    """The recipe `labels` under a budget, with the network and training of `recipe` where it has
-    them, with as many networks as it has teachers, and with its filters and head in a committee.
+def recipe_of(recipe: Recipe, image_size: tuple[int, int]) -> Recipe:
+    """The recipe `labels` under a budget, as it is for images of (height, width) pixels.
+
+    It has the network and training of `recipe` where that has them, as many networks as it has
+    teachers, and its filters and head in a committee.
     """
-    plain = recipes.named("labels")
+    plain = recipes.as_recipe("labels", image_size=image_size)
     if recipe.labels is not None and isinstance(recipe.network, WhitenedNetwork):
         plain = replace(
             plain,
@@ -227,7 +229,7 @@ def learn(
         say(f"the labels alone{f', fold {number}' if len(plan.folds) > 1 else ''}")
         models += fit_folds(
             image_set,
-            recipe_of(recipe),
+            recipe_of(recipe, image_set.train.size),
             replace(plan, numbers=(number,), folds=(fold,)),
             pool=image_set.train.take(fold),
             seed=seed,
