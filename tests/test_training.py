@@ -3,6 +3,7 @@ import logging
 import math
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -183,6 +184,22 @@ def test_a_budget_of_time_is_filled_and_the_rate_follows_the_time(seconds):
     rates = [record["learning_rate"] for record in result.history]
     # the last step of an epoch began, batch in hand, after 5, 10, 15 and 20 of the 20 seconds
     assert pytest.approx([0.075, 0.05, 0.025, 0.0]) == rates
+
+
+def test_a_training_with_time_for_more_ends_after_its_most_epochs(seconds):
+    config = settings(warmup=0.0, most_epochs=3)
+    _, result = trained(config, examples=Slow(seconds), budget_seconds=100.0)
+
+    assert (15, [1, 2, 3]) == (result.steps, [record["epoch"] for record in result.history])
+    # by the steps: the middle of the last one of each epoch is the 4.5th of 15, and so on
+    rates = [record["learning_rate"] for record in result.history]
+    assert [0.1 * (1 - part / 15) for part in (4.5, 9.5, 14.5)] == pytest.approx(rates)
+
+    short, ended = replace(config, least_steps=17), seconds[0]
+    _, result = trained(short, examples=Slow(seconds), budget_seconds=100.0)
+    assert 20 == result.steps  # four epochs, as three are too few steps
+    _, result = trained(config, examples=Slow(seconds), budget_seconds=10.0)
+    assert (10, ended + 30.0) == (result.steps, seconds[0])
 
 
 def test_measuring_takes_a_twentieth_of_a_budget(seconds):

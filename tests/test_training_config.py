@@ -34,6 +34,7 @@ def test_without_a_warmup_the_rate_begins_at_its_highest():
         ("decay", "step", "training.decay is one of linear, cosine; got 'step'"),
         ("batch_size", 0, "training.batch_size is at least 1; got 0"),
         ("epochs", -1, "training.epochs is at least 1, or 0 to fill the budget; got -1"),
+        ("most_epochs", -1, "training.most_epochs is 0 or more; got -1"),
         ("learning_rate", 0.0, "training.learning_rate is a number over 0; got 0.0"),
         ("head_learning_rate", math.nan, "training.head_learning_rate is a number over 0; got nan"),
         ("momentum", 1.0, r"training.momentum is a part, in \[0, 1\); got 1.0"),

@@ -228,7 +228,7 @@ def _batch_size(n_examples: int, config: TrainingConfig, n_processes: int) -> in
 
 def _say_more_epochs(per_epoch: int, config: TrainingConfig) -> None:
     steps, epochs = per_epoch * config.epochs, n_epochs(config, per_epoch)
-    if epochs > config.epochs:
+    if epochs is not None and epochs > config.epochs:
         say(
             f"{config.epochs} epochs are {steps} steps, and training.least_steps is "
             f"{config.least_steps}: training for {epochs} epochs"

@@ -19,8 +19,10 @@ class TrainingConfig:
     optimizer : of the convolutions, "muon" or "sgd"; all the rest learns by SGD
     batch_size : images of a step, over all processes together
     epochs : how often every image is seen; 0 fills the budget of time
-    least_steps : where the epochs are fewer steps, as few images make short epochs, there are more
-        epochs, see `n_epochs`; 0 for none; without effect under a budget of time
+    most_epochs : under a budget of time a training ends after so many epochs even so; 0 for no end
+        but that of the time
+    least_steps : where these epochs are fewer steps, as few images make short epochs, there are
+        more epochs, see `n_epochs`; 0 for none
     learning_rate, head_learning_rate, bias_learning_rate : the highest of the convolutions, of the
         matrices of linear layers, and of everything with one dimension (biases, batch norm)
     filter_momentum, momentum : of Muon, and of SGD; both in Nesterov's form
@@ -41,6 +43,7 @@ class TrainingConfig:
     optimizer: str = "muon"
     batch_size: int = 256
     epochs: int = 0
+    most_epochs: int = 0
     least_steps: int = 0
     learning_rate: float = 0.24
     head_learning_rate: float = 0.67
@@ -71,6 +74,7 @@ class TrainingConfig:
             raise ConfigError(
                 f"training.epochs is at least 1, or 0 to fill the budget; got {self.epochs}"
             )
+        self._check("most_epochs", self.most_epochs >= 0, "0 or more")
         for name in ("learning_rate", "head_learning_rate", "bias_learning_rate"):
             self._check(name, 0 < getattr(self, name) < math.inf, "a number over 0")
         self._check("checkpoint_minutes", self.checkpoint_minutes > 0, "a number over 0")
@@ -92,9 +96,10 @@ class TrainingConfig:
             raise ConfigError(f"training.{name} is {expected}; got {getattr(self, name)}")
 
 
-def n_epochs(config: TrainingConfig, per_epoch: int) -> int:
-    """How many epochs of `per_epoch` steps a training without a budget of time has."""
-    return max(config.epochs, math.ceil(config.least_steps / per_epoch))
+def n_epochs(config: TrainingConfig, per_epoch: int) -> int | None:
+    """How many epochs of `per_epoch` steps a training has; None for as many as its time allows."""
+    epochs = config.epochs or config.most_epochs
+    return max(epochs, math.ceil(config.least_steps / per_epoch)) if epochs else None
 
 
 def rate_factor(progress: float, config: TrainingConfig) -> float:

@@ -72,11 +72,10 @@ class Loop:
         self.per_epoch = len(self.examples) // self.size
         # where few images make short epochs, a record and a measurement are for several of them
         self.per_record = self.per_epoch
-        self.total = None
-        if not self.budget:
-            epochs = n_epochs(self.config, self.per_epoch)
+        epochs = n_epochs(self.config, self.per_epoch)
+        self.total = None if epochs is None else epochs * self.per_epoch
+        if not self.budget and epochs is not None:
             self.per_record *= math.ceil(epochs / self.config.epochs)
-            self.total = epochs * self.per_epoch
         self.saved_at = now()
 
     def restore(self, checkpoint: checkpoints.Checkpoint, path: Path) -> None:
@@ -133,24 +132,28 @@ class Loop:
         return self.before + now() - self.began
 
     def _is_done(self, elapsed: float) -> bool:
-        return elapsed >= self.budget if self.budget else self.step >= (self.total or 0)
+        return self._part(elapsed, self.step) >= 1
+
+    def _part(self, elapsed: float, step: float) -> float:
+        """What is through, of the time or of the steps, whichever ends first."""
+        of_time = elapsed / self.budget if self.budget else 0.0
+        return max(of_time, step / self.total if self.total else 0.0)
 
     def _progress(self) -> float:
         """In [0, 1]; of steps, where the middle of this one lies."""
+        elapsed = 0.0
         if self.budget:
             (elapsed,) = processes.largest(self.fabric, [self._elapsed()])
-            return min(1.0, elapsed / self.budget)
-        return (self.step + 0.5) / (self.total or 1)
+        return min(1.0, self._part(elapsed, self.step + 0.5))
 
     def _shown(self, elapsed: float) -> int:
-        return min(100, int(100 * elapsed / self.budget)) if self.budget else self.step
+        return min(100, int(100 * self._part(elapsed, self.step))) if self.budget else self.step
 
     def _show(self, elapsed: float) -> None:
-        if self.budget:
-            left = self.budget - elapsed
-        else:
-            left = elapsed / self.step * ((self.total or 0) - self.step)
-        stand(STAGE, loss=self.recent_loss, seconds_left=left)
+        left = [self.budget - elapsed] if self.budget else []
+        if self.total:
+            left.append(elapsed / self.step * (self.total - self.step))
+        stand(STAGE, loss=self.recent_loss, seconds_left=min(left))
 
     def _learn(self, batch: Batch, weight: float) -> None:
         """One step; nothing has changed yet where the loss tells that it went wrong."""

@@ -6,7 +6,7 @@ worse, and then it is not taken.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -137,13 +137,14 @@ def _alone(course: Course) -> list[Graph]:
     """Networks of the labels alone."""
     parts, graphs = course.parts, []
     n_alone = parts.consistency.n_alone
+    training = replace(parts.training, most_epochs=parts.consistency.labels_epochs)
     for number, member in enumerate(ensembles.members(parts.strong, n_alone)):
         graph = member.network(course.new_network(number))
         course.train(
             "labels" if number == 0 else f"labels-{number + 1}",
             graph,
             course.examples(course.pixels, course.labels, member.changes, number),
-            parts.training,
+            training,
             course.time.part(parts.consistency.labels_part / n_alone),
         )
         graphs.append(graph)

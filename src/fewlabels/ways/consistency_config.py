@@ -27,10 +27,12 @@ class ConsistencyConfig:
     start : what the network starts from: new weights, "labels"; with centroids of k-means as its
         first layer, "filters"; with convolutions that told surrogate classes apart, "surrogate";
         with ones that learned that two views of an unlabelled image agree, "selfsupervised"
-    labels_part : of a budget of time, what the networks of labels alone have
+    labels_part : of a budget of time, what the networks of labels alone have at most
+    labels_epochs : how often these see each label under a budget, at most: what is left of their
+        time goes to the unlabelled images
     n_teachers : networks of labels alone in *rounds*, where they answer together, see `ensembles`:
         they are the baseline, and teach the first round. *Steps* start from one
-    n_students : networks of each of the *rounds*, which part its time and answer together
+    n_students : networks of the *rounds*, which part the time and answer together
     held_out : labelled images of each class that are not learned from, and watch that the result
         is no worse than the baseline; at most the part `most_held_out` of the class
     thresholds : of the probability from which on an answer is learned from: "adaptive", in steps
@@ -54,14 +56,16 @@ class ConsistencyConfig:
     surrogate_classes : unlabelled images that the start "surrogate" tells apart, at most
     surrogate_part, surrogate_epochs : its part of a budget of time, or its epochs
     selfsupervised_part, selfsupervised_epochs : of the start "selfsupervised", likewise
-    n_rounds : how often new networks learn from the answers of those before, the first from the
-        baseline's
-    round_share : of the unlabelled images, the part that the last round learns from at most
+    n_rounds : how often the students learn from answers, the baseline's first, then what they
+        answer together; under a budget as often as the answers are worth their time
+    later_rate : in later rounds, the part of the rates of `rounds`, so that less is forgotten
+    round_share : of the unlabelled images, the part that a round learns from at most
     """
 
     schedule: str = "rounds"
     start: str = "labels"
     labels_part: float = 0.5
+    labels_epochs: int = 80
     n_teachers: int = 3
     n_students: int = 3
     held_out: int = 20
@@ -82,7 +86,8 @@ class ConsistencyConfig:
     surrogate_epochs: int = 10
     selfsupervised_part: float = 0.4
     selfsupervised_epochs: int = 30
-    n_rounds: int = 1
+    n_rounds: int = 4
+    later_rate: float = 0.4
     round_share: float = 0.9
 
     def __post_init__(self) -> None:
@@ -93,6 +98,7 @@ class ConsistencyConfig:
                 )
         for name in ("labels_part", "round_share", "surrogate_part", "selfsupervised_part"):
             self._check(name, 0 < getattr(self, name) < 1, "a part, over 0 and under 1")
+        self._check("later_rate", 0 < self.later_rate <= 1, "a part, over 0 and at most 1")
         for name in (
             "threshold",
             "least_threshold",
@@ -106,6 +112,7 @@ class ConsistencyConfig:
         for name in (
             "unlabelled_ratio",
             "steps_per_epoch",
+            "labels_epochs",
             "n_teachers",
             "n_students",
             "n_rounds",

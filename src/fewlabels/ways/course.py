@@ -159,7 +159,7 @@ class Course:
         """Where the training `name` keeps its checkpoints."""
         return None if self.folder is None else self.folder / name
 
-    def time_for(self, name: str, n_trainings: int = 1) -> float | None:
+    def time_for(self, name: str, n_trainings: float = 1.0) -> float | None:
         """Seconds for the training `name`: its share where so many part what is left.
 
         One that is resumed has what it was given when it began: how much is left depends on how

@@ -3,13 +3,17 @@
 Several networks that learned the labels alone answer first, together, as they err on different
 images. New ones learn from the answers as they are, as sure as they are right; of their classes
 alone they learned no more than the last ones knew. They see each of many images a few times only,
-and learn most where these are changed less than the few labelled ones are (docs/accuracy.md).
+and learn most where these are changed less than the few labelled ones are. What they answer
+together, each then goes on to learn (docs/accuracy.md).
 
 Shapes: M unlabelled images, C of them chosen, L classes.
 Source: Lee, ICML workshop 2013 (pseudo-labels); Xie et al., Noisy Student, CVPR 2020 (a new
 network, strong augmentation, classes balanced, soft answers); Guo et al., ICML 2017 (the
 temperature).
 """
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -20,14 +24,18 @@ from fewlabels.augment import Augmentation
 from fewlabels.graph import Graph
 from fewlabels.joined import Joined
 from fewlabels.progress import note, say, stage
-from fewlabels.training import cross_entropy
+from fewlabels.training import TrainingConfig, cross_entropy
 from fewlabels.ways import pseudo_labels
-from fewlabels.ways.course import Course
+from fewlabels.ways.course import Course, now
 from fewlabels.ways.labels import USUAL_ALONE, USUAL_OF_ANSWERS, LabelledImages
 from fewlabels.ways.usable import Usable
 from fewlabels.ways.watching import Watch
 
 STAGE = "round"
+# The first round is as long as so many later ones, whose networks know something already.
+FIRST = 2.0
+# ... which pay where they learn so many times as long as it takes to answer (docs/accuracy.md).
+LEARNING = 3.0
 # most of what is learned are answers, not labels: to agree with them is not to be right
 AGREEMENT = cross_entropy(accuracy="accuracy_answers")
 
@@ -42,13 +50,14 @@ def train(
 ) -> tuple[Graph, int]:
     """The networks, as one, of the last round that there were time and confident answers for.
 
-    Beside them stands how many unlabelled images they learned from; where there was no such round,
-    the baseline. A round learns from more answers than the one before, up to `round_share` of the
-    images.
+    Beside them stands how many unlabelled images they learned from; where there was no round, the
+    baseline.
     """
     config, graph, n_used = course.parts.consistency, baseline, 0
-    for number in range(1, config.n_rounds + 1):
-        name = f"round-{number}"
+    students: list[Graph] = []
+    number, n_rounds = 1, config.n_rounds
+    while number <= n_rounds:
+        name, began = f"round-{number}", now()
         if _is_too_late(course, name, number):
             return graph, n_used
         answers_ML = course.answers(
@@ -56,15 +65,17 @@ def train(
             usable.images,
             "answers to unlabelled images",
             flips=course.parts.labels.flips,
-            temperature=watch.temperature(graph, USUAL_ALONE if number == 1 else USUAL_OF_ANSWERS),
+            temperature=watch.temperature(graph, USUAL_OF_ANSWERS if students else USUAL_ALONE),
         )
         if _is_too_late(course, name, number):  # answers of several networks take their time
             return graph, n_used
+        if number == 1:
+            n_rounds = rounds_worth(course.time.left(), now() - began, config.n_rounds)
         weights_M = torch.from_numpy(usable.weights)
         if aligns:
             mean_L = pseudo_labels.weighted_mean(answers_ML, weights_M)
             answers_ML = pseudo_labels.aligned(answers_ML, mean_L, prior_L)
-        n_most = round(config.round_share * number / config.n_rounds * len(usable))
+        n_most = round(config.round_share * len(usable))
         classes_M, sure_M = _sure(course, answers_ML, weights_M)
         chosen = pseudo_labels.balanced_choice(classes_M, sure_M, n_most, prior_L).numpy()
         with stage(STAGE, total=1):
@@ -72,39 +83,87 @@ def train(
             if not len(chosen):
                 say(f"round {number}: no answer to an unlabelled image is sure enough: the end")
                 return graph, n_used
-            graph = ensembles.joined(
-                _students(course, usable, chosen, answers_ML.numpy()[chosen], number)
-            )
+            taught = Taught(number, n_rounds - number, chosen, answers_ML.numpy()[chosen])
+            students = _learn(course, usable, taught, students)
+            graph = ensembles.joined(students)
         n_used = len(chosen)
+        number += 1
     return graph, n_used
 
 
-def _students(
-    course: Course, usable: Usable, chosen: np.ndarray, answers_CL: np.ndarray, number: int
-) -> list[Graph]:
-    """Networks that learned from labels and from answers in round `number`, as time allows."""
-    config = course.parts.consistency
-    graphs: list[Graph] = []
-    for student, member in enumerate(ensembles.members(course.parts.mild, config.n_students)):
+def rounds_worth(seconds: float | None, answering: float, n_most: int) -> int:
+    """Of so many rounds those in which the students learn `LEARNING` times as long as they answer.
+
+    Parameters
+    ----------
+    seconds : that are left for all of them; None for any time
+    answering : seconds that the answers to all images take
+    """
+    if seconds is None:
+        return n_most
+    # n - 1 rounds answer once more, and FIRST + n - 1 parts are learned in
+    n_later = (seconds - FIRST * LEARNING * answering) / max((LEARNING + 1) * answering, 1e-9)
+    return min(n_most, 1 + max(0, int(n_later)))
+
+
+@dataclass(frozen=True, eq=False)
+class Taught:
+    """What a round learns from: indices (C,) into the usable images, and answers (C, L).
+
+    number : of the round, from 1; n_later : rounds after it
+    """
+
+    number: int
+    n_later: int
+    chosen: np.ndarray
+    answers_CL: np.ndarray
+
+
+def _learn(course: Course, usable: Usable, taught: Taught, before: Sequence[Graph]) -> list[Graph]:
+    """Networks that learned from labels and from answers, as time allows.
+
+    New ones in the first round; later those of the round before, of which some may stay as they
+    were.
+    """
+    config, training, number = course.parts.consistency, course.parts.rounds, taught.number
+    n_students, graphs = len(before) or config.n_students, list(before)
+    if before:
+        training = gentler(training, config.later_rate)
+    for student, member in enumerate(ensembles.members(course.parts.mild, n_students)):
         name = f"round-{number}" + (f"-{student + 1}" if student else "")
-        if graphs and course.is_too_late_for(name):
+        if student and course.is_too_late_for(name):
             say(
-                f"round {number} has {student} of {config.n_students} networks, as there is no "
+                f"round {number} has {student} of {n_students} networks, as there is no "
                 "time for more: raise --budget or lower consistency.n_students"
             )
-            return graphs
-        drawn = config.n_alone + (number - 1) * config.n_students + student
-        graph = member.network(course.new_network(drawn))
+            break
+        if not before:
+            graphs.append(member.network(course.new_network(config.n_alone + student)))
+        drawn = (number - 1) * n_students + student
+        later = taught.n_later * n_students / (1 if before else FIRST)
         course.train(
             name,
-            graph,
-            mixed(course, usable, chosen, answers_CL, member.changes, student),
-            course.parts.rounds,
-            course.time_for(name, (config.n_rounds - number + 1) * config.n_students - student),
+            graphs[student],
+            mixed(course, usable, taught.chosen, taught.answers_CL, member.changes, drawn),
+            training,
+            course.time_for(name, n_students - student + later),
             AGREEMENT,
         )
-        graphs.append(graph)
     return graphs
+
+
+def gentler(training: TrainingConfig, part: float) -> TrainingConfig:
+    """Of a network that goes on: with that part of the rates, and no small images at first.
+
+    At the rates of a new one it would forget most of what it knows.
+    """
+    return replace(
+        training,
+        learning_rate=part * training.learning_rate,
+        head_learning_rate=part * training.head_learning_rate,
+        bias_learning_rate=part * training.bias_learning_rate,
+        small_part=0.0,
+    )
 
 
 def _is_too_late(course: Course, name: str, number: int) -> bool:
