@@ -37,8 +37,9 @@ ANSWERS_PART = 0.1
 MOST_NETWORKS = ConsistencyConfig().n_teachers
 # Two students that saw each unlabelled image 10 times, and 4 more in each later round, learned more
 # than three that saw each 7 times ("Several students" and "Rounds of the same students" in
-# docs/accuracy.md). What auto expects is about half of what comes true on a quiet machine.
-STUDENT_LOOKS = 6
+# docs/accuracy.md); one has nobody to learn from in a later round. What auto expects is about half
+# of what comes true on a quiet machine.
+STUDENT_LOOKS = 8
 # A tenth of a class is held out to watch: with fewer labels there is nothing to watch with.
 FEW_LABELS = 10
 # k-means takes the time it takes, and the estimate of it is rough.
@@ -217,10 +218,10 @@ def _n_networks(facts: Facts) -> int:
 
 
 def _n_students(facts: Facts) -> int:
-    """As many as see as much of the unlabelled images as each needs, from 1 to `MOST_NETWORKS`."""
+    """About as many as see enough of the unlabelled images each, from 1 to `MOST_NETWORKS`."""
     takes = WIDE_TAKES if _is_wide(facts) else 1.0
     need = takes * max(STUDENT_LOOKS * facts.n_unlabelled, LABELS_LEAST)
-    return min(MOST_NETWORKS, max(1, int((1 - LABELS_PART) * facts.n_seen / need)))
+    return min(MOST_NETWORKS, max(1, round((1 - LABELS_PART) * facts.n_seen / need)))
 
 
 def _of_labels(facts: Facts) -> float:

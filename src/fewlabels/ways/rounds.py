@@ -55,7 +55,8 @@ def train(
     """
     config, graph, n_used = course.parts.consistency, baseline, 0
     students: list[Graph] = []
-    number, n_rounds = 1, config.n_rounds
+    # a student alone has nobody to learn from in a second round
+    number, n_rounds = 1, config.n_rounds if config.n_students > 1 else 1
     while number <= n_rounds:
         name, began = f"round-{number}", now()
         if _is_too_late(course, name, number):
@@ -70,7 +71,7 @@ def train(
         if _is_too_late(course, name, number):  # answers of several networks take their time
             return graph, n_used
         if number == 1:
-            n_rounds = rounds_worth(course.time.left(), now() - began, config.n_rounds)
+            n_rounds = rounds_worth(course.time.left(), now() - began, n_rounds)
         weights_M = torch.from_numpy(usable.weights)
         if aligns:
             mean_L = pseudo_labels.weighted_mean(answers_ML, weights_M)
