@@ -208,6 +208,18 @@ def test_teachers_share_the_time_of_the_labels_and_see_other_changes(monkeypatch
     assert 3 == len({one.examples.seed for one in seen})
 
 
+def test_few_labels_are_seen_as_often_as_makes_the_least_steps(monkeypatch):
+    seen = trained_by(monkeypatch)
+    parts = parts_with(schedule="rounds", n_teachers=1, labels_epochs=7)
+    parts = replace(parts, training=replace(parts.training, least_steps=10, batch_size=16))
+    course = course_of(parts, budget=100.0)
+    course.first = starts.first_layer(coloured(seed=9), parts, seed=0)
+
+    consistency._alone(course)
+
+    assert [14] == [one.config.most_epochs for one in seen]  # 12 labels, 10 * 16 = 13.3 * 12
+
+
 def test_a_round_that_the_answers_left_no_time_for_is_left_out(monkeypatch):
     answers = Course.answers
 

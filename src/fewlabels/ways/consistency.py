@@ -5,6 +5,7 @@ starts from, and the baseline: labelled images that none learned from tell wheth
 worse, and then it is not taken.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -136,16 +137,18 @@ def learn(
 def _alone(course: Course) -> list[Graph]:
     """Networks of the labels alone."""
     parts, graphs = course.parts, []
-    n_alone = parts.consistency.n_alone
-    training = replace(parts.training, most_epochs=parts.consistency.labels_epochs)
-    for number, member in enumerate(ensembles.members(parts.strong, n_alone)):
+    training, config = parts.training, parts.consistency
+    # a few labels make small steps, of which as many as a full batch takes teach less
+    least = math.ceil(training.least_steps * training.batch_size / len(course.labels))
+    training = replace(training, most_epochs=max(config.labels_epochs, least))
+    for number, member in enumerate(ensembles.members(parts.strong, config.n_alone)):
         graph = member.network(course.new_network(number))
         course.train(
             "labels" if number == 0 else f"labels-{number + 1}",
             graph,
             course.examples(course.pixels, course.labels, member.changes, number),
             training,
-            course.time.part(parts.consistency.labels_part / n_alone),
+            course.time.part(config.labels_part / config.n_alone),
         )
         graphs.append(graph)
     return graphs

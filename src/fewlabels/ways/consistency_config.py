@@ -28,8 +28,9 @@ class ConsistencyConfig:
         first layer, "filters"; with convolutions that told surrogate classes apart, "surrogate";
         with ones that learned that two views of an unlabelled image agree, "selfsupervised"
     labels_part : of a budget of time, what the networks of labels alone have at most
-    labels_epochs : how often these see each label under a budget, at most: what is left of their
-        time goes to the unlabelled images
+    labels_epochs : how often these see each label under a budget, at most, and more often where
+        that is less than `training.least_steps` batches: what is left of their time goes to the
+        unlabelled images
     n_teachers : networks of labels alone in *rounds*, where they answer together, see `ensembles`:
         they are the baseline, and teach the first round. *Steps* start from one
     n_students : networks of the *rounds*, which part the time and answer together
