@@ -152,6 +152,15 @@ def test_few_images_let_all_unlabelled_images_take_part():
     assert 90 == len(found) and {1.0} == set(found.weights.tolist())
 
 
+def test_the_share_of_images_that_may_be_of_a_class_is_known(monkeypatch):
+    weights_M = np.repeat([0.9, 0.5, 0.1], 30)
+    monkeypatch.setattr(usable, "in_class_weights", lambda course, images: weights_M)
+
+    found = usable.usable(course_of(parts_with(least_weight=0.5)), unlabelled())
+
+    assert (60, 2 / 3) == (len(found), found.share)
+
+
 def test_images_smaller_than_a_filter_all_take_part():
     small = np.random.default_rng(0).integers(0, 256, (1200, 3, 5, 5), dtype=np.uint8)
     course = replace(course_of(), pixels=small[:90], labels=np.arange(90) % 3)

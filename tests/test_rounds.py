@@ -100,8 +100,8 @@ def trained_by(monkeypatch, seconds_of_one: float | None = None):
     return seen
 
 
-def rounds_of(parts, budget: float):
-    others = usable.Usable(images=unlabelled(), weights=np.ones(90, np.float32))
+def rounds_of(parts, budget: float, share: float = 1.0):
+    others = usable.Usable(images=unlabelled(), weights=np.ones(90, np.float32), share=share)
     course = course_of(parts, budget=budget)
     course.first = starts.first_layer(coloured(seed=9), parts, seed=0)
     watch = Watch(held=coloured((2, 2, 2)), flips=True, device="cpu")
@@ -143,6 +143,21 @@ def test_students_of_later_rounds_go_on_with_what_they_know_at_lower_rates(monke
     half = {"learning_rate": 0.05, "head_learning_rate": 0.15, "bias_learning_rate": 0.1}
     gentle = replace(parts.rounds, small_part=0.0, **half)
     assert 2 * [gentle] == [one.config for one in later]
+
+
+@pytest.mark.parametrize(
+    ("n_students", "share", "n_rounds"), [(2, 1.0, 3), (2, 0.91, 3), (2, 0.89, 1), (1, 1.0, 1)]
+)
+def test_students_learn_once_where_nobody_or_images_of_no_class_would_teach_them_again(
+    n_students, share, n_rounds, monkeypatch
+):
+    seen = trained_by(monkeypatch)
+    parts = parts_with(schedule="rounds", n_rounds=3, n_students=n_students, least_threshold=0.0)
+
+    rounds_of(parts, 1200.0, share)
+
+    assert n_rounds * n_students == len(seen)
+    assert 1200.0 == pytest.approx(sum(one.seconds for one in seen), abs=20.0)
 
 
 @pytest.mark.parametrize(

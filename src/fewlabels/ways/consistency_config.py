@@ -59,7 +59,7 @@ class ConsistencyConfig:
     selfsupervised_part, selfsupervised_epochs : of the start "selfsupervised", likewise
     n_rounds : how often the students learn from answers, the baseline's first, then what they
         answer together; at most: under a budget as often as the answers are worth their time, and
-        one student learns once
+        once where there is one student, or a tenth of the images is of no class
     later_rate : in later rounds, the part of the rates of `rounds`, so that less is forgotten
     round_share : of the unlabelled images, the part that a round learns from at most
     """

@@ -36,6 +36,9 @@ STAGE = "round"
 FIRST = 2.0
 # ... which pay where they learn so many times as long as it takes to answer (docs/accuracy.md).
 LEARNING = 3.0
+# Where fewer of the unlabelled images than this are of a class, others pass for some: they teach
+# wrong answers once, and would teach them more surely with every round (docs/accuracy.md).
+OF_CLASSES = 0.9
 # most of what is learned are answers, not labels: to agree with them is not to be right
 AGREEMENT = cross_entropy(accuracy="accuracy_answers")
 
@@ -56,7 +59,8 @@ def train(
     config, graph, n_used = course.parts.consistency, baseline, 0
     students: list[Graph] = []
     # a student alone has nobody to learn from in a second round
-    number, n_rounds = 1, config.n_rounds if config.n_students > 1 else 1
+    again = config.n_students > 1 and usable.share >= OF_CLASSES
+    number, n_rounds = 1, config.n_rounds if again else 1
     while number <= n_rounds:
         name, began = f"round-{number}", now()
         if _is_too_late(course, name, number):

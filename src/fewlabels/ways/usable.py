@@ -28,10 +28,15 @@ N_LOOKED_AT = 5000  # images whose answers tell how often each class is among th
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Usable:
-    """Unlabelled images that may be of a class: `weights`, float32 (n_images,), tell how surely."""
+    """Unlabelled images that may be of a class.
+
+    weights : float32 (n_images,), how surely
+    share : of all unlabelled images
+    """
 
     images: Images
     weights: np.ndarray
+    share: float = 1.0
 
     def __len__(self) -> int:
         return len(self.weights)
@@ -111,7 +116,8 @@ def usable(course: Course, unlabelled: Images) -> Usable:
             "belong to no class, and take no part"
         )
     pixels = Joined([unlabelled.pixels], chosen)
-    return Usable(images=Images(pixels=pixels), weights=weights_M[chosen])
+    share = len(chosen) / max(1, len(weights_M))
+    return Usable(images=Images(pixels=pixels), weights=weights_M[chosen], share=share)
 
 
 def mean_answer(course: Course, baseline: Graph, usable: Usable) -> Tensor:
