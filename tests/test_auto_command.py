@@ -227,9 +227,9 @@ def test_what_was_asked_for_goes_before_what_is_chosen(tiny_set: ImageSet, quick
     quick(learning=560.0)
     decided, heard = decide(tiny_set, settings={"network.widths": "4,6"})
     assert (4, 6) == decided.recipe.network.widths
-    ones = {"consistency.n_teachers": "1", "consistency.n_students": "1"}
-    assert ones == decided.record["settings"]
-    assert "consistency, consistency.n_teachers=1, consistency.n_students=1: " in heard.text
+    few = {"consistency.n_teachers": "1", "consistency.n_students": "2"}
+    assert few == decided.record["settings"]
+    assert "consistency, consistency.n_teachers=1, consistency.n_students=2: " in heard.text
 
     chosen, heard = decide(tiny_set)
     assert (32, 64, 128) == chosen.recipe.network.widths
