@@ -27,7 +27,7 @@ ENOUGH_LOOKS = 300  # at every image (not measured)
 NARROW, WIDE_TAKES = (32, 64, 128), 2.7
 # Fewer unlabelled images than labelled ones have little to tell (not measured).
 UNLABELLED_FOR_LABELLED = 1.0
-# The part of the time that the recipe gives the labels alone.
+# The part of the time that the recipe gives the labels alone, at most.
 LABELS_PART = ConsistencyConfig().labels_part
 # Networks that learn the labels and answer together: three were right on 1.4 points more images
 # than the best of them, which saw the labels 76 times, and a fourth brought nothing ("Several

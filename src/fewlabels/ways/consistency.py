@@ -138,7 +138,7 @@ def _alone(course: Course) -> list[Graph]:
     """Networks of the labels alone."""
     parts, graphs = course.parts, []
     training, config = parts.training, parts.consistency
-    # a few labels make small steps, of which as many as a full batch takes teach less
+    # batches of a few labels are small: they are seen as often as `least_steps` full ones show
     least = math.ceil(training.least_steps * training.batch_size / len(course.labels))
     training = replace(training, most_epochs=max(config.labels_epochs, least))
     for number, member in enumerate(ensembles.members(parts.strong, config.n_alone)):

@@ -195,7 +195,7 @@ class Course:
             device=self.how["device"],
             precision=self.how["precision"],
             what=what,
-        )["logits"]
+        )
         return (logits_NL / temperature).softmax(1)
 
     def epochs(self, config: TrainingConfig, epochs: int) -> TrainingConfig:

@@ -52,7 +52,7 @@ class Watch:
             flips=self.flips,
             device=self.device,
             what="answers to images held out",
-        )["logits"]
+        )
 
     def measure(self, other: Measure | None) -> Measure | None:
         """What `other` measures, and "held_out_accuracy", without flips."""
