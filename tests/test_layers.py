@@ -77,6 +77,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "report/",
         "pictures_file",
         "shown_images picturing",
+        "histories",
         "showing",
         "live",
         "options",

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 import made_pages
 from fewlabels.errors import DataError
 from fewlabels.images import Damaged
-from fewlabels.report import page
-from fewlabels.report.chart import Line, line_chart
+from fewlabels.report import chart, page
+from fewlabels.report.chart import History, Line, line_chart
 from fewlabels.report.findings import (
     ClassScore,
     Confusion,
@@ -180,7 +180,7 @@ def test_why_there_is_no_map_stands_in_its_place(findings: Findings):
 
 
 def test_a_run_that_goes_on_tells_how_far_it_is_and_loads_itself_again():
-    line = Line(name="test", epochs=(1, 2), values=(0.25, 0.5))
+    line = Line(name="test", along=(1, 2), values=(0.25, 0.5))
     progress = Progress(
         stage="training",
         done=30,
@@ -194,7 +194,11 @@ def test_a_run_that_goes_on_tells_how_far_it_is_and_loads_itself_again():
     )
     html = page.render(
         Findings(
-            source="photos", recipe="labels", class_names=(), progress=progress, accuracies=[line]
+            source="photos",
+            recipe="labels",
+            class_names=(),
+            progress=progress,
+            history=History(accuracies=[line]),
         )
     )
     text = html.replace("\u00a0", " ")
@@ -213,16 +217,37 @@ def test_a_run_that_goes_on_tells_how_far_it_is_and_loads_itself_again():
 
 
 def test_a_line_of_a_chart_goes_through_its_points():
-    line = Line(name="<i>test</i>", epochs=(0, 5, 10), values=(0.0, 1.0, 0.5))
-    svg = line_chart([line], "Accuracy", page.percent)
+    line = Line(name="<i>test</i>", along=(0, 5, 10), values=(0.0, 1.0, 0.5))
+    svg = line_chart([line], "Accuracy", "epochs", page.percent)
 
-    # 0 to 10 epochs across 52 to 464, values 0 to 1 down 210 to 12: by hand
-    assert 'points="52.0,210.0 258.0,12.0 464.0,111.0"' in svg
+    # 0 to 10 epochs across 64 to 464, values 0 to 1 down 210 to 12: by hand
+    assert 'points="64.0,210.0 264.0,12.0 464.0,111.0"' in svg
     assert "&lt;i&gt;test&lt;/i&gt; 50.0" in svg and "<i>" not in svg
+    assert "Accuracy over 10 epochs" in svg
+
+
+def test_a_line_of_a_chart_is_broken_where_a_training_starts():
+    line = Line(name="test", along=(0, 4, 5, 10), values=(0.0, 0.5, 0.0, 1.0), starts=(0, 2))
+    svg = line_chart([line], "Accuracy", "minutes", page.percent)
+
+    assert 'points="64.0,210.0 224.0,111.0"' in svg
+    assert 'points="264.0,210.0 464.0,12.0"' in svg
+
+
+def test_both_ends_of_each_training_are_drawn_however_many_points_there_are():
+    n_points = 10_000
+    values = np.zeros(n_points)
+    values[[6666, 6667]] = 1.0, 0.5
+    line = Line(name="loss", along=np.arange(n_points), values=values, starts=(0, 6667))
+
+    first, second = re.findall('points="([^"]*)"', line_chart([line], "Loss", "epochs", str))[:2]
+
+    assert first.endswith(",12.0") and second.split()[0].endswith(",111.0")
+    assert len(first.split()) + len(second.split()) <= chart.MOST_POINTS + 2
 
 
 def test_a_chart_of_one_level_point_can_be_drawn():
-    svg = line_chart([Line(name="a", epochs=(1,), values=(0.3,))], "Loss", str)
+    svg = line_chart([Line(name="a", along=(1,), values=(0.3,))], "Loss", "epochs", str)
 
     assert "nan" not in svg and "inf" not in svg
 
@@ -350,3 +375,19 @@ def test_settings_are_named_as_the_command_line_takes_them():
 )
 def test_durations_are_in_the_unit_of_a_person(seconds, text):
     assert text == page.duration(seconds).replace("\u00a0", " ")
+
+
+def test_a_page_explains_lines_in_pieces_and_what_answers_are():
+    def text(line: Line) -> str:
+        history = History(accuracies=[line], axis="minutes of training")
+        return page.render(
+            Findings(source="photos", recipe="labels", class_names=(), history=history)
+        )
+
+    whole = Line(name="test", along=(1, 2), values=(0.25, 0.5))
+    pieces = replace(whole, starts=(0, 1))
+
+    assert "Each piece of a line" not in text(whole)
+    assert "Each piece of a line" in text(pieces) and "<em>answers</em>" not in text(pieces)
+    assert "<em>answers</em>" in text(replace(pieces, name="answers"))
+    assert 'aria-label="Accuracy over minutes of training"' in text(pieces)

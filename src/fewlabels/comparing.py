@@ -106,30 +106,41 @@ def curves_of(lines: Sequence[Record]) -> dict[str, tuple[Curve, ...]]:
     `train_accuracy` is measured after an epoch, `accuracy_train` is the mean over its steps.
     """
     curves: dict[str, list[Curve]] = {}
-    for training in trainings_of(lines):
-        names = {name for line in training for name in line if "accuracy" in name.split("_")}
-        parts: dict[str, Curve] = {}
-        # names that end in accuracy first
-        for name in sorted(names, key=lambda name: (not name.endswith("accuracy"), name)):
-            points = [
-                (float(line["epoch"]), float(line["seconds"]), accuracy)
-                for line in training
-                if (accuracy := finite(line.get(name))) is not None
-            ]
-            if points:
-                epochs, seconds, accuracies = zip(*points, strict=True)
-                curve = Curve(name=name, epochs=epochs, seconds=seconds, accuracy=accuracies)
-                parts.setdefault(part_of(name), curve)
-        for part, curve in parts.items():
-            curves.setdefault(part, []).append(curve)
+    for trainings in models_of(lines):
+        for training in reversed(trainings):  # the last is what became of the model
+            for part, curve in parts_of(training).items():
+                curves.setdefault(part, []).append(curve)
     return {part: tuple(curves[part]) for part in sorted(curves)}
 
 
-def trainings_of(lines: Sequence[Record]) -> list[list[Record]]:
-    """The lines with an epoch and seconds, by training.
+def parts_of(training: Sequence[Record]) -> dict[str, Curve]:
+    """Part -> the curve of one training."""
+    names = {name for line in training for name in line if "accuracy" in name.split("_")}
+    parts: dict[str, Curve] = {}
+    # names that end in accuracy first
+    for name in sorted(names, key=lambda name: (not name.endswith("accuracy"), name)):
+        points = points_of(training, name)
+        if points:
+            epochs, seconds, accuracy = zip(*points, strict=True)
+            curve = Curve(name=name, epochs=epochs, seconds=seconds, accuracy=accuracy)
+            parts.setdefault(part_of(name), curve)
+    return parts
+
+
+def points_of(training: Sequence[Record], name: str) -> list[tuple[float, float, float]]:
+    """Epoch, seconds and the fact of that name, where it is finite."""
+    return [
+        (float(line["epoch"]), float(line["seconds"]), value)
+        for line in training
+        if (value := finite(line.get(name))) is not None
+    ]
+
+
+def models_of(lines: Sequence[Record]) -> list[list[list[Record]]]:
+    """The lines with an epoch and seconds, by model and by training.
 
     A new training begins where the epochs of a stage begin anew. One whose `phase` is higher goes
-    on with the model of that before it, and stands before it: it is what became of the model.
+    on with the model of that before it.
     """
     trainings: list[list[Record]] = []
     running: dict[str, list[Record]] = {}  # stage -> its last training
@@ -141,13 +152,13 @@ def trainings_of(lines: Sequence[Record]) -> list[list[Record]]:
             running[stage] = []
             trainings.append(running[stage])
         running[stage].append(line)
-    ordered: list[list[Record]] = []
-    begun = 0  # where the trainings of the model begin
+    models: list[list[list[Record]]] = []
     for training in trainings:
-        goes_on = begun < len(ordered) and _phase(training) > _phase(ordered[begun])
-        begun = begun if goes_on else len(ordered)
-        ordered.insert(begun, training)
-    return ordered
+        if models and _phase(training) > _phase(models[-1][-1]):
+            models[-1].append(training)
+        else:
+            models.append([training])
+    return models
 
 
 def _phase(training: Sequence[Record]) -> float:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fewlabels import showing
+from fewlabels import histories, showing
 from fewlabels.errors import CheckpointError, DataError
 from fewlabels.report import page
 from fewlabels.report.findings import Findings, Progress
@@ -114,12 +114,10 @@ class LivePage:
             said=self.sentences[-N_SAID:],
             at=time.strftime("%H:%M:%S"),
         )
-        accuracies, losses = showing.learned(self.folder)
         return Findings(
             source=Path(self.source).name or self.source,
             recipe=self.recipe,
             class_names=(),
             progress=progress,
-            accuracies=accuracies,
-            losses=losses,
+            history=histories.history_of(self.folder),
         )

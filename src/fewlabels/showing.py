@@ -14,13 +14,12 @@ import safetensors
 import safetensors.numpy
 from torch import nn
 
-from fewlabels import comparing, drawing, graph_files, pictures_file, runs
+from fewlabels import drawing, graph_files, histories, pictures_file, runs
 from fewlabels.errors import CheckpointError
 from fewlabels.graph import Graph
 from fewlabels.images import Damaged, ImageSet
 from fewlabels.layers import PatchEncoder
 from fewlabels.protocol import Answer
-from fewlabels.report.chart import Line
 from fewlabels.report.findings import Findings, Mistake
 from fewlabels.ways import filters
 from fewlabels.whole_files import write_file
@@ -38,13 +37,11 @@ def findings_of(run: str | Path) -> Findings:
     config, scores = runs.read_config(run), runs.read_scores(run)
     graph = graph_files.load(run)
     kept = pictures_file.load(run)
-    accuracies, losses = learned(run)
     drawn: dict[str, Any] = {
         "pictures": kept.pictures,
         "suggestions": kept.suggestions,
         "surrogates": kept.surrogates,
-        "accuracies": accuracies,
-        "losses": losses,
+        "history": histories.history_of(run),
         "filters": first_filters(graph),
         "mistakes": load_mistakes(run),
         "graph_svg": drawing.as_svg(graph),
@@ -74,43 +71,6 @@ def findings_of(run: str | Path) -> Findings:
         raise CheckpointError(
             f"scores.json and {runs.CONFIG} of {run} do not fit together ({error}): fit again"
         ) from error
-
-
-def learned(run: Path) -> tuple[list[Line], list[Line]]:
-    """Accuracies and losses over the epochs, from the run's `metrics.jsonl`.
-
-    Raises CheckpointError where the file is damaged.
-    """
-    records = comparing.read_metrics(run / "metrics.jsonl")
-    accuracies = [
-        Line(
-            name=part,
-            epochs=curve.epochs,
-            values=curve.accuracy,
-            kind=kind,
-            is_main=number == 0,
-        )
-        for kind, (part, curves) in enumerate(comparing.curves_of(records).items())
-        for number, curve in enumerate(curves)
-    ]
-    points = [
-        [
-            (line["epoch"], loss)
-            for line in training
-            if (loss := comparing.finite(line.get("loss"))) is not None
-        ]
-        for training in comparing.trainings_of(records)
-    ]
-    losses = [
-        Line(
-            name="training",
-            epochs=[epoch for epoch, _ in told],
-            values=[loss for _, loss in told],
-            is_main=number == 0,
-        )
-        for number, told in enumerate(filter(None, points))
-    ]
-    return accuracies, losses
 
 
 def first_filters(graph: Graph) -> np.ndarray | None:

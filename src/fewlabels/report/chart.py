@@ -1,4 +1,4 @@
-"""Lines over epochs -> a small SVG drawing that takes its colours from the page's style.
+"""Lines over epochs or minutes -> a small SVG drawing that takes its colours from the page's style.
 
 No style stands in the drawing, as the page's security policy allows none: classes `line-0`,
 `line-1`, ... have a colour and a dash each. Every line is named at its end.
@@ -15,7 +15,7 @@ from fewlabels.curves import spread
 from fewlabels.figures import shortened
 
 WIDTH, HEIGHT = 640, 250  # of the drawing, in its own units: about pixels
-LEFT, RIGHT, TOP, BOTTOM = 52, 176, 12, 40  # margins
+LEFT, RIGHT, TOP, BOTTOM = 64, 176, 12, 40  # margins
 LABEL_HEIGHT = 17
 LABEL_LENGTH = 24  # characters
 N_KINDS = 7  # of lines in the style
@@ -25,47 +25,73 @@ MOST_POINTS = 400  # of a line: more are not seen
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """Values over epochs, as many of both, at least one, all finite.
+    """Values, and where along the axis they stand, as many of both, at least one, all finite.
 
     kind : lines of one kind look alike; is_main : the others are drawn thin and without a name
+    starts : ascending from 0, the points that are not joined to those before them
     """
 
     name: str
-    epochs: Sequence[float]
+    along: Sequence[float]
     values: Sequence[float]
+    starts: Sequence[int] = (0,)
     kind: int = 0
     is_main: bool = True
 
 
-def line_chart(lines: Sequence[Line], what: str, say_value: Callable[[float], str]) -> str:
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """How a run learned: a line for each part that was answered, and of losses.
+
+    axis : what the lines are along, in words
+    """
+
+    accuracies: Sequence[Line] = ()
+    losses: Sequence[Line] = ()
+    axis: str = "epochs"
+
+    @property
+    def pieces(self) -> bool:
+        """Whether several trainings stand one after another."""
+        return any(len(line.starts) > 1 for line in (*self.accuracies, *self.losses))
+
+    @property
+    def parts(self) -> set[str]:
+        return {line.name for line in self.accuracies}
+
+
+def line_chart(
+    lines: Sequence[Line], what: str, axis: str, say_value: Callable[[float], str]
+) -> str:
     """An SVG element.
 
     Parameters
     ----------
     lines : at least one
     what : that the values are, for those who cannot see the drawing
+    axis : what they are along
     say_value : a value as text
     """
-    epochs = np.concatenate([line.epochs for line in lines])
+    along = np.concatenate([line.along for line in lines])
     values = np.concatenate([line.values for line in lines])
-    x_ticks = _ticks(0.0, max(float(epochs.max()), 1e-3))
+    x_ticks = _ticks(0.0, max(float(along.max()), 1e-3))
     y_ticks = _ticks(float(values.min()), float(values.max()))
     low, high = y_ticks[0], y_ticks[-1]
 
-    def across(epoch: float) -> float:
-        return LEFT + (WIDTH - LEFT - RIGHT) * epoch / x_ticks[-1]
+    def across(place: float) -> float:
+        return LEFT + (WIDTH - LEFT - RIGHT) * place / x_ticks[-1]
 
     def down(value: float) -> float:
         return TOP + (HEIGHT - TOP - BOTTOM) * (high - value) / (high - low)
 
-    parts = [_grid(x_ticks, y_ticks, across, down, say_value)]
+    parts = [_grid(x_ticks, y_ticks, across, down, axis, say_value)]
     for line in sorted(lines, key=lambda line: line.is_main):
         parts.append(_drawn(line, across, down))
     parts.append(_names([line for line in lines if line.is_main], across, down, say_value))
     last = "; ".join(
         f"{line.name} ends at {say_value(line.values[-1])}" for line in lines if line.is_main
     )
-    label = escape(f"{what} over {x_ticks[-1]:g} epochs: {last}")
+    label = escape(f"{what} over {x_ticks[-1]:g} {axis}: {last}")
     return (
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">'
         f"{''.join(parts)}</svg>"
@@ -84,6 +110,7 @@ def _grid(
     y_ticks: Sequence[float],
     across: Callable[[float], float],
     down: Callable[[float], float],
+    axis: str,
     say_value: Callable[[float], str],
 ) -> str:
     bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
@@ -97,19 +124,24 @@ def _grid(
         x = across(tick)
         parts.append(f'<text x="{x:.1f}" y="{bottom + 17}" text-anchor="middle">{tick:g}</text>')
     middle = (LEFT + right) / 2
-    parts.append(f'<text x="{middle}" y="{HEIGHT - 4}" text-anchor="middle">epochs</text>')
+    parts.append(f'<text x="{middle}" y="{HEIGHT - 4}" text-anchor="middle">{escape(axis)}</text>')
     return "".join(parts)
 
 
 def _drawn(line: Line, across: Callable[[float], float], down: Callable[[float], float]) -> str:
-    n_points = len(line.epochs)
-    chosen = np.unique(np.linspace(0, n_points - 1, min(n_points, MOST_POINTS)).astype(int))
-    places = [(across(line.epochs[i]), down(line.values[i])) for i in chosen]
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+    n_points = len(line.along)
+    chosen = np.linspace(0, n_points - 1, min(n_points, MOST_POINTS)).astype(int)
+    ends = [start - 1 for start in (*line.starts[1:], n_points)]
+    seen = np.unique([*chosen, *line.starts, *ends])
+    places = {i: (across(line.along[i]), down(line.values[i])) for i in seen}
     look = f"line-{line.kind % N_KINDS}{'' if line.is_main else ' other'}"
-    drawn = f'<polyline class="{look}" points="{path}"/>'
+    drawn = ""
+    for start, end in zip(line.starts, ends, strict=True):
+        piece = (place for i, place in places.items() if start <= i <= end)
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in piece)
+        drawn += f'<polyline class="{look}" points="{path}"/>'
     if line.is_main:
-        marked = places if n_points <= FEW_POINTS else places[-1:]
+        marked = places.values() if n_points <= FEW_POINTS else [places[i] for i in ends]
         drawn += "".join(
             f'<circle class="{look}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in marked
         )
@@ -129,7 +161,7 @@ def _names(
     for (y, number), height in zip(ends, heights, strict=True):
         line, x = lines[number], WIDTH - RIGHT
         look = f"line-{line.kind % N_KINDS}"
-        start = across(line.epochs[-1])
+        start = across(line.along[-1])
         thread = f"{start:.1f},{y:.1f} {x},{y:.1f} {x + 12},{height:.1f}"
         parts.append(f'<polyline class="{look} thread" points="{thread}"/>')
         text = escape(f"{shortened(line.name, LABEL_LENGTH)} {say_value(line.values[-1])}")

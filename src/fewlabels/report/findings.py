@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fewlabels.images import Damaged
-from fewlabels.report.chart import Line
+from fewlabels.report.chart import History
 from fewlabels.report.pictures import Pictures
 
 Z_95 = 1.959963984540054  # a standard normal variable lies within +- Z_95 with probability 0.95
@@ -88,7 +88,7 @@ class Findings:
     settings : of the recipe; sections may nest
     seconds : of each stage; those of `scores` if empty
     command : that makes the run again
-    accuracies, losses : over the epochs, a line for each part and training
+    history : how it learned, training after training
     pictures : the images of the map and of the confusion matrix
     suggestions : images to label next, the first first
     surrogates : a WebP file, the gallery of the first surrogate classes
@@ -111,8 +111,7 @@ class Findings:
     command: str | None = None
     notes: Sequence[str] = ()
     damaged: Sequence[Damaged] = ()
-    accuracies: Sequence[Line] = ()
-    losses: Sequence[Line] = ()
+    history: History = field(default_factory=History)
     pictures: Pictures | None = None
     suggestions: Sequence[Suggestion] = ()
     surrogates: bytes | None = None

@@ -160,13 +160,16 @@ def _score_parts(findings: Findings) -> dict[str, Any]:
 
 def _charts(findings: Findings) -> list[tuple[str, Markup]]:
     """Title and drawing of each."""
-    charts = []
-    if findings.accuracies:
-        drawn = line_chart(findings.accuracies, "Accuracy", percent)
-        charts.append(("Accuracy", Markup(drawn)))
-    if findings.losses:
-        charts.append(("Loss", Markup(line_chart(findings.losses, "Loss", "{:.3g}".format))))
-    return charts
+    history = findings.history
+    told = [
+        ("Accuracy", history.accuracies, percent),
+        ("Loss", history.losses, "{:.3g}".format),
+    ]
+    return [
+        (title, Markup(line_chart(lines, title, history.axis, say)))
+        for title, lines, say in told
+        if lines
+    ]
 
 
 def percent(share: float, digits: int = 1) -> str:
