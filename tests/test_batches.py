@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fewlabels.batches import batches, epoch_order, shrunk
+from fewlabels.batches import InTurns, batches, epoch_order, shrunk
 
 
 class Numbers:
@@ -90,3 +90,39 @@ def test_shrunk_images_have_the_part_of_their_sides_and_all_else_stays():
     assert same is labels
     assert (2, 3, 1, 1) == shrunk((rows,), 0.01)[0].shape
     assert (2, 3, 3, 3) == shrunk((rows,), 0.75)[0].shape
+
+
+def test_examples_in_turns_are_seen_once_in_so_many_epochs():
+    some = InTurns(examples=Numbers(7), seldom=np.array([1, 2, 4, 6]), n_turns=2)
+
+    def epoch(number: int) -> list[int]:
+        images, epochs = some.batch(np.arange(len(some)), number)
+        assert {number} == set(epochs.tolist())
+        return images[:, 0, 0, 0].int().tolist()
+
+    assert 5 == len(some)
+    assert [0, 3, 5, 1, 4] == epoch(0) == epoch(2)
+    assert [0, 3, 5, 2, 6] == epoch(1)
+    assert [6, 5] == some.batch(np.array([4, 2]), 1)[0][:, 0, 0, 0].tolist()
+
+
+@given(
+    n_images=st.integers(1, 30),
+    n_turns=st.integers(1, 5),
+    data=st.data(),
+)
+def test_every_example_has_its_turn_and_the_others_are_always_seen(n_images, n_turns, data):
+    seldom = sorted(data.draw(st.sets(st.integers(0, n_images - 1))))
+    some = InTurns(
+        examples=Numbers(n_images), seldom=np.array(seldom, dtype=np.int64), n_turns=n_turns
+    )
+    seen = [
+        some.batch(np.arange(len(some)), epoch)[0][:, 0, 0, 0].int().tolist()
+        for epoch in range(n_turns)
+    ]
+    counts = np.bincount(np.concatenate(seen).astype(int), minlength=n_images)
+
+    assert all(n_turns == counts[image] for image in set(range(n_images)) - set(seldom))
+    if seldom:
+        assert n_turns * -(-len(seldom) // n_turns) == counts[seldom].sum()
+        assert 1 <= counts[seldom].min() >= counts[seldom].max() - 1

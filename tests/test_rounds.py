@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -13,7 +13,6 @@ from fewlabels.graph import Graph
 from fewlabels.training import TrainingConfig
 from fewlabels.ways import consistency, rounds, starts, usable
 from fewlabels.ways.course import Course
-from fewlabels.ways.labels import LabelledImages
 from fewlabels.ways.watching import Watch
 from small_consistency import (
     PARTS,
@@ -83,7 +82,7 @@ def test_several_networks_of_labels_are_the_baseline_and_teach_the_first_round(
 class Training(NamedTuple):
     name: str
     graph: Graph
-    examples: LabelledImages
+    examples: Any
     config: TrainingConfig
     seconds: float
 
@@ -120,12 +119,30 @@ def test_students_share_the_time_of_the_rounds_and_see_unlike_images(monkeypatch
     assert names == [one.name for one in seen]
     # of 12 parts each of the first three has 2, each of the others 1
     assert 3 * [200.0] + 6 * [100.0] == pytest.approx([one.seconds for one in seen], abs=10.0)
-    assert 3 * [0.0, 0.2, 0.2] == [one.examples.augmentation.tones for one in seen]
-    assert 9 == len({one.examples.seed for one in seen})
+    assert 3 * [0.0, 0.2, 0.2] == [one.examples.examples.augmentation.tones for one in seen]
+    assert 9 == len({one.examples.examples.seed for one in seen})
     assert 3 * [False, True, False] == ["gray" in one.graph.nodes for one in seen]
     assert {"network1_flat", "network2_gray", "network3_flat"} <= set(graph.nodes)
     weights = [one.graph.layers["linear"].weight for one in seen[:3]]
     assert not any(torch.equal(one, two) for one, two in combinations(weights, 2))
+
+
+@pytest.mark.parametrize("sure", [0.0, 0.34, 0.36, 1.0])
+def test_images_whose_answers_are_sure_take_turns_and_labelled_ones_do_not(sure, monkeypatch):
+    seen = trained_by(monkeypatch)
+    parts = parts_with(
+        schedule="rounds", n_rounds=1, n_students=1, least_threshold=0.0, sure=sure, sure_turns=3
+    )
+
+    rounds_of(parts, budget=1200.0)
+
+    (one,) = seen
+    answers = one.examples.examples.labels
+    n_labelled = int((answers.max(1) == 1).sum())  # no answer of a new network is so sure
+    assert 0 < n_labelled < len(answers) and 3 == one.examples.n_turns
+    sure_ones = [i for i in range(n_labelled, len(answers)) if answers[i].max() >= sure]
+    assert sure_ones == one.examples.seldom.tolist()
+    assert {0.0: len(answers) - n_labelled, 1.0: 0}.get(sure, len(sure_ones)) == len(sure_ones)
 
 
 def test_students_of_later_rounds_go_on_with_what_they_know_at_lower_rates(monkeypatch):

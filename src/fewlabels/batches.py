@@ -4,6 +4,8 @@ Shapes: N images of a batch.
 """
 
 from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
@@ -38,6 +40,32 @@ class Examples(Protocol):
         tensors that begin with N; for the usual step (images, labels): float (N, C, H, W), and
         int64 (N,) or the parts of the classes, float (N, L)
         """
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class InTurns:
+    """Examples of which some take turns, so that a training sees the others more often in its time.
+
+    seldom : int64 numbers, of the examples that are seen once in `n_turns` epochs; a few of them
+        again where they are no multiple of it
+    """
+
+    examples: Examples
+    seldom: np.ndarray
+    n_turns: int
+
+    @cached_property
+    def always(self) -> np.ndarray:
+        return np.setdiff1d(np.arange(len(self.examples)), self.seldom)
+
+    def __len__(self) -> int:
+        return len(self.always) + -(-len(self.seldom) // self.n_turns)
+
+    def batch(self, indices_N: np.ndarray, epoch: int) -> Batch:
+        """See `Examples`."""
+        places = np.arange(len(self) - len(self.always)) * self.n_turns + epoch % self.n_turns
+        turn = self.seldom[places % max(1, len(self.seldom))]
+        return self.examples.batch(np.concatenate([self.always, turn])[indices_N], epoch)
 
 
 def epoch_order(n_examples: int, seed: int, epoch: int) -> np.ndarray:

@@ -62,6 +62,8 @@ class ConsistencyConfig:
         once where there is one student, or a tenth of the images is of no class
     later_rate : in later rounds, the part of the rates of `rounds`, so that less is forgotten
     round_share : of the unlabelled images, the part that a round learns from at most
+    sure : images whose answers are at least so probable have little to teach, and are seen in one
+        of `sure_turns` epochs of a round, in turns
     """
 
     schedule: str = "rounds"
@@ -91,6 +93,8 @@ class ConsistencyConfig:
     n_rounds: int = 4
     later_rate: float = 0.4
     round_share: float = 0.9
+    sure: float = 0.95
+    sure_turns: int = 2
 
     def __post_init__(self) -> None:
         for name, known in CHOICES.items():
@@ -107,6 +111,7 @@ class ConsistencyConfig:
             "least_weight",
             "balance_tolerance",
             "sharpening",
+            "sure",
         ):
             self._check(name, 0 <= getattr(self, name) <= 1, "a part, from 0 to 1")
         for name in ("momentum", "most_held_out"):
@@ -118,6 +123,7 @@ class ConsistencyConfig:
             "n_teachers",
             "n_students",
             "n_rounds",
+            "sure_turns",
             "surrogate_epochs",
             "selfsupervised_epochs",
         ):

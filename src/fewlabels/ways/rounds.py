@@ -3,8 +3,8 @@
 Several networks that learned the labels alone answer first, together, as they err on different
 images. New ones learn from the answers as they are, as sure as they are right; of their classes
 alone they learned no more than the last ones knew. They see each of many images a few times only,
-and learn most where these are changed less than the few labelled ones are. What they answer
-together, each then goes on to learn (docs/accuracy.md).
+the surest ones in every second epoch, and learn most where these are changed less than the few
+labelled ones are. What they answer together, each then goes on to learn (docs/accuracy.md).
 
 Shapes: M unlabelled images, C of them chosen, L classes.
 Source: Lee, ICML workshop 2013 (pseudo-labels); Xie et al., Noisy Student, CVPR 2020 (a new
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from fewlabels import ensembles
 from fewlabels.augment import Augmentation
+from fewlabels.batches import InTurns
 from fewlabels.graph import Graph
 from fewlabels.joined import Joined
 from fewlabels.progress import note, say, stage
@@ -146,10 +147,13 @@ def _learn(course: Course, usable: Usable, taught: Taught, before: Sequence[Grap
             graphs.append(member.network(course.new_network(config.n_alone + student)))
         drawn = (number - 1) * n_students + student
         later = taught.n_later * n_students / (1 if before else FIRST)
+        images = mixed(course, usable, taught.chosen, taught.answers_CL, member.changes, drawn)
+        sure = np.flatnonzero(taught.answers_CL.max(1) >= config.sure)
+        n_labelled = len(images) - len(taught.chosen)
         course.train(
             name,
             graphs[student],
-            mixed(course, usable, taught.chosen, taught.answers_CL, member.changes, drawn),
+            InTurns(examples=images, seldom=n_labelled + sure, n_turns=config.sure_turns),
             training,
             course.time_for(name, n_students - student + later),
             AGREEMENT,
