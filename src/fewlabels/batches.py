@@ -48,6 +48,9 @@ class InTurns:
 
     seldom : int64 numbers, of the examples that are seen once in `n_turns` epochs; a few of them
         again where they are no multiple of it
+
+    Compare Qin et al., InfoBatch, ICLR 2024, which draws anew in every epoch who is left out, by
+    the last losses.
     """
 
     examples: Examples

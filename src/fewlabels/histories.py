@@ -14,6 +14,8 @@ from fewlabels.report.chart import History, Line
 
 SECONDS = 60.0  # in a minute
 
+LOSS = "loss"
+
 Piece = tuple[list[float], list[float]]  # of a line: along the axis, and values
 
 
@@ -23,41 +25,42 @@ def history_of(run: Path) -> History:
     Raises CheckpointError where the file is damaged.
     """
     models = comparing.models_of(comparing.read_metrics(run / "metrics.jsonl"))
-    in_turns = any(len(trainings) > 1 for trainings in models)
-    parts = sorted({part for model in models for one in model for part in comparing.parts_of(one)})
-    accuracies, losses = [], []
-    for number, trainings in enumerate(models):
-        accuracy, loss = _pieces(trainings, in_turns)
-        accuracies += [
-            _line(part, accuracy[part], kind, number == 0)
-            for kind, part in enumerate(parts)
-            if part in accuracy
-        ]
-        losses += [_line("training", loss, 0, number == 0)] if loss else []
-    axis = "minutes of training" if in_turns else "epochs"
+    along_minutes = any(len(trainings) > 1 for trainings in models)
+    told = [_pieces(trainings, along_minutes) for trainings in models]
+    parts = sorted({part for pieces in told for part in pieces} - {LOSS})
+    accuracies = [
+        _line(part, pieces[part], kind, number == 0)
+        for number, pieces in enumerate(told)
+        for kind, part in enumerate(parts)
+        if part in pieces
+    ]
+    losses = [
+        _line("training", pieces[LOSS], 0, number == 0)
+        for number, pieces in enumerate(told)
+        if LOSS in pieces
+    ]
+    axis = "minutes of training" if along_minutes else "epochs"
     return History(accuracies=accuracies, losses=losses, axis=axis)
 
 
-def _pieces(
-    trainings: Sequence[Sequence[Record]], in_turns: bool
-) -> tuple[dict[str, list[Piece]], list[Piece]]:
-    """Part -> a piece for each training that measured it; the pieces of the loss."""
-    accuracy: dict[str, list[Piece]] = {}
-    loss: list[Piece] = []
+def _pieces(trainings: Sequence[Sequence[Record]], along_minutes: bool) -> dict[str, list[Piece]]:
+    """Part, or LOSS -> a piece for each training that measured it."""
+    pieces: dict[str, list[Piece]] = {}
     began = 0.0
     for training in trainings:
-
-        def along(epochs: Sequence[float], seconds: Sequence[float], began: float = began) -> list:
-            return [(began + one) / SECONDS for one in seconds] if in_turns else list(epochs)
-
-        for part, curve in comparing.parts_of(training).items():
-            piece = (along(curve.epochs, curve.seconds), list(curve.accuracy))
-            accuracy.setdefault(part, []).append(piece)
-        if points := comparing.points_of(training, "loss"):
-            epochs, seconds, losses = zip(*points, strict=True)
-            loss.append((along(epochs, seconds), list(losses)))
+        told = {
+            part: (curve.epochs, curve.seconds, curve.accuracy)
+            for part, curve in comparing.parts_of(training).items()
+        }
+        if points := comparing.points_of(training, LOSS):
+            epochs, seconds, values = zip(*points, strict=True)
+            told[LOSS] = epochs, seconds, values
+        for name, (epochs, seconds, values) in told.items():
+            minutes = [(began + one) / SECONDS for one in seconds]
+            along = minutes if along_minutes else list(epochs)
+            pieces.setdefault(name, []).append((along, list(values)))
         began += training[-1]["seconds"]
-    return accuracy, loss
+    return pieces
 
 
 def _line(name: str, pieces: Sequence[Piece], kind: int, is_main: bool) -> Line:

@@ -51,7 +51,7 @@ class History:
     axis: str = "epochs"
 
     @property
-    def pieces(self) -> bool:
+    def in_pieces(self) -> bool:
         """Whether several trainings stand one after another."""
         return any(len(line.starts) > 1 for line in (*self.accuracies, *self.losses))
 
