@@ -114,6 +114,8 @@ def test_the_last_training_of_each_model_stands_first():
     curves = curves_of(lines)["test"]
 
     assert [0.3, 0.2, 0.1, 0.5, 0.4, 0.6] == [curve.accuracy[0] for curve in curves]
+    assert [18, 9, 0, 9, 0, 0] == [curve.began for curve in curves]
+    assert [27.0] == curves[0].learned()
 
 
 def test_what_was_measured_is_taken_over_the_mean_of_the_steps():

@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -104,6 +105,15 @@ def test_of_several_trainings_the_first_is_strong_and_named():
     assert first.get_linewidth() > second.get_linewidth()
     assert first.get_color() == second.get_color()
     assert "five 50.0 % (1 of 2)" in texts(figure.axes[3])
+
+
+def test_trainings_of_one_model_follow_one_another_along_the_seconds():
+    parts = [replace(curve(0.1, 0.5), began=100.0), curve(0.2, 0.6)]
+    figure = accuracy_curves([Line(label="a", curves={"test": tuple(parts)})])
+    by_epochs, by_seconds = (drawn(panel) for panel in figure.axes)
+
+    assert [([110, 120], [0.1, 0.5]), ([10, 20], [0.2, 0.6])] == by_seconds
+    assert [([1, 2], [0.1, 0.5]), ([1, 2], [0.2, 0.6])] == by_epochs
 
 
 def test_35_runs_differ_in_colour_or_style_and_neighbours_in_both():

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -107,13 +108,19 @@ def curves_of(lines: Sequence[Record]) -> dict[str, tuple[Curve, ...]]:
     """
     curves: dict[str, list[Curve]] = {}
     for trainings in models_of(lines):
-        for training in reversed(trainings):  # the last is what became of the model
-            for part, curve in parts_of(training).items():
+        told = list(zip(trainings, begins(trainings), strict=True))
+        for training, began in reversed(told):  # the last is what became of the model
+            for part, curve in parts_of(training, began).items():
                 curves.setdefault(part, []).append(curve)
     return {part: tuple(curves[part]) for part in sorted(curves)}
 
 
-def parts_of(training: Sequence[Record]) -> dict[str, Curve]:
+def begins(trainings: Sequence[Sequence[Record]]) -> list[float]:
+    """For how many seconds a model had learned when each of its trainings began."""
+    return [0.0, *accumulate(float(training[-1]["seconds"]) for training in trainings[:-1])]
+
+
+def parts_of(training: Sequence[Record], began: float = 0.0) -> dict[str, Curve]:
     """Part -> the curve of one training."""
     names = {name for line in training for name in line if "accuracy" in name.split("_")}
     parts: dict[str, Curve] = {}
@@ -122,7 +129,7 @@ def parts_of(training: Sequence[Record]) -> dict[str, Curve]:
         points = points_of(training, name)
         if points:
             epochs, seconds, accuracy = zip(*points, strict=True)
-            curve = Curve(name=name, epochs=epochs, seconds=seconds, accuracy=accuracy)
+            curve = Curve(name=name, epochs=epochs, seconds=seconds, accuracy=accuracy, began=began)
             parts.setdefault(part_of(name), curve)
     return parts
 

@@ -32,13 +32,19 @@ class Curve:
     """Accuracy on one part over one training; an entry per measurement, all fractions finite.
 
     name : of the fact in `metrics.jsonl`
-    seconds : since the start of the training
+    seconds : since the start of the training, which itself began when the same model had learned
+        for `began` seconds in trainings before
     """
 
     name: str
     epochs: tuple[float, ...]
     seconds: tuple[float, ...]
     accuracy: tuple[float, ...]
+    began: float = 0.0
+
+    def learned(self) -> list[float]:
+        """For how many seconds the model had learned at each measurement."""
+        return [self.began + one for one in self.seconds]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +140,7 @@ def _draw(panel: Axes, line: Line, part: str, axis: str, number: int) -> None:
     if level is not None:
         panel.axhline(level, linewidth=1.4, **look)
     for place, curve in enumerate(line.curves.get(part, ())):
-        x = curve.epochs if axis == "epochs" else curve.seconds
+        x = curve.epochs if axis == "epochs" else curve.learned()
         every = None if len(x) <= FEW_POINTS else [len(x) - 1]
         width, alpha = (1.8, 1.0) if place == 0 else (0.8, 0.5)
         drawn = panel.plot(x, curve.accuracy, marker="o", markersize=3, markevery=every, **look)[0]
@@ -156,7 +162,7 @@ def _name_lines(figure: Figure, panel: Axes, lines: Sequence[Line], part: str) -
         line, look = lines[number], _look(number)
         thin = {"color": look["color"], "linewidth": 0.9, "linestyle": (0, (1, 2)), "alpha": 0.8}
         if part in line.curves:  # from where it ended to the edge, where its name begins
-            end = line.curves[part][0].seconds[-1]
+            end = line.curves[part][0].learned()[-1]
             panel.plot([end, right], [last, last], zorder=1, **thin)
         panel.plot([1.0, 1.04], [last, height], transform=across, clip_on=False, **thin)
         panel.plot(

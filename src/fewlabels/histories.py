@@ -46,8 +46,7 @@ def history_of(run: Path) -> History:
 def _pieces(trainings: Sequence[Sequence[Record]], along_minutes: bool) -> dict[str, list[Piece]]:
     """Part, or LOSS -> a piece for each training that measured it."""
     pieces: dict[str, list[Piece]] = {}
-    began = 0.0
-    for training in trainings:
+    for training, began in zip(trainings, comparing.begins(trainings), strict=True):
         told = {
             part: (curve.epochs, curve.seconds, curve.accuracy)
             for part, curve in comparing.parts_of(training).items()
@@ -59,7 +58,6 @@ def _pieces(trainings: Sequence[Sequence[Record]], along_minutes: bool) -> dict[
             minutes = [(began + one) / SECONDS for one in seconds]
             along = minutes if along_minutes else list(epochs)
             pieces.setdefault(name, []).append((along, list(values)))
-        began += training[-1]["seconds"]
     return pieces
 
 
