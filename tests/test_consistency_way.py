@@ -69,26 +69,21 @@ def test_without_unlabelled_images_it_is_the_way_of_labels():
     assert head.temperature == learned.head.temperature
 
 
-def test_where_all_unlabelled_images_are_of_no_class_labels_alone_are_learned_from(monkeypatch):
-    def none(course, images):
-        return np.zeros(len(images))
-
-    monkeypatch.setattr(usable, "in_class_weights", none)
-    learned, heard = learn(coloured(), unlabelled(), parts_with(least_weight=0.5))
+def test_where_all_unlabelled_images_are_of_no_class_the_networks_of_labels_answer(monkeypatch):
+    monkeypatch.setattr(usable, "in_class_weights", lambda course, images: np.zeros(len(images)))
+    parts = parts_with(schedule="rounds", n_teachers=2, least_weight=0.5)
+    learned, heard = learn(coloured(), unlabelled(), parts)
+    # without a round the same networks answer
+    monkeypatch.undo()
+    monkeypatch.setattr(Time, "is_up", lambda time: True)
+    alone, _ = learn(coloured(), unlabelled(), parts)
 
     assert "no unlabelled image belongs to one of the classes" in heard.text
-    assert learned.facts["fell_back"]
-    assert accuracy(learned, coloured(seed=7)) > 0.6
-
-
-def test_without_time_nor_an_image_of_a_class_the_network_of_labels_answers(monkeypatch):
-    monkeypatch.setattr(usable, "in_class_weights", lambda course, images: np.zeros(len(images)))
-    monkeypatch.setattr(Time, "is_up", lambda time: True)
-    learned, _ = learn(coloured(), unlabelled(), parts_with(least_weight=0.5))
-
     assert {"fell_back": True, "n_unlabeled_used": 0} == learned.facts
     assert accuracy(learned, coloured(seed=7)) > 0.6
-    assert learned.head.temperature > 0
+    state = learned.graph.state_dict()
+    assert all(torch.equal(state[key], value) for key, value in alone.graph.state_dict().items())
+    assert alone.head.temperature == learned.head.temperature > 0
 
 
 @pytest.mark.parametrize("schedule", ["steps", "rounds"])
@@ -241,12 +236,15 @@ def test_a_network_that_got_worse_is_not_taken_and_a_warning_says_so(monkeypatch
 def test_auto_aligns_only_where_the_answers_lie_as_the_labels_do():
     config, prior_L = ConsistencyConfig(balance_tolerance=0.1), torch.tensor([0.4, 0.3, 0.3])
     with progress.watching(Heard()) as heard:
-        near = usable.aligns(config, torch.tensor([0.45, 0.3, 0.25]), prior_L)
-        far = usable.aligns(config, torch.tensor([0.6, 0.3, 0.1]), prior_L)
+        near = usable.aligns(config, torch.tensor([0.45, 0.3, 0.25]), prior_L, prior_L)
+        far = usable.aligns(config, torch.tensor([0.6, 0.3, 0.1]), prior_L, prior_L)
+        without_one = torch.tensor([0.58, 0.4, 0.02])
+        missing = usable.aligns(config, torch.tensor([0.45, 0.3, 0.25]), without_one, prior_L)
 
-    assert (True, False) == (near, far)
+    assert (True, False, False) == (near, far, missing)
+    assert "of 1 of the 3 classes there is hardly an unlabelled image" in heard.said_[2]
     assert "5 % of the answers lie elsewhere, so answers are aligned" in heard.said_[0]
     assert "not shared among the classes as the labels are: 20 %" in heard.said_[1]
     on, off = (replace(config, alignment=word) for word in ("on", "off"))
-    assert usable.aligns(on, torch.tensor([1.0, 0, 0]), prior_L)
-    assert not usable.aligns(off, prior_L, prior_L)
+    assert usable.aligns(on, torch.tensor([1.0, 0, 0]), torch.tensor([1.0, 0, 0]), prior_L)
+    assert not usable.aligns(off, prior_L, prior_L, prior_L)

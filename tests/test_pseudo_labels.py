@@ -81,6 +81,34 @@ def test_shares_of_classes_are_counted_those_without_labels_too():
     assert [0.75, 0, 0.25, 0] == shares.tolist()
 
 
+def test_the_likeliest_shares_are_those_of_the_images_where_the_mean_answer_is_not():
+    """Of ten classes, told by noisy scores, none of the last is there, and twice as many of one."""
+    draw = torch.Generator().manual_seed(0)
+    true_L = torch.tensor([0.2, *[0.1] * 8, 0.0])
+    classes_U = torch.multinomial(true_L, 20_000, replacement=True, generator=draw)
+    scores_UL = torch.randn(20_000, 10, generator=draw, dtype=torch.float64)
+    scores_UL[torch.arange(20_000), classes_U] += 2
+    # of scores that are normal, 2 higher for the class, Bayes' rule at equal shares is softmax(2 s)
+    answers_UL, prior_L = (2 * scores_UL).softmax(1), torch.full((10,), 0.1, dtype=torch.float64)
+    weights_U = torch.ones(20_000, dtype=torch.float64)
+
+    mean_L = pseudo_labels.weighted_mean(answers_UL, weights_U)
+    shares_L = pseudo_labels.likely_shares(answers_UL, weights_U, prior_L)
+
+    assert mean_L[9] > 0.03 and mean_L[0] < 0.17
+    assert (shares_L - true_L).abs().max() < 0.01
+    assert pytest.approx(1) == float(shares_L.sum())
+
+
+def test_answers_without_doubt_are_shares_as_they_are_counted():
+    answers_UL = torch.eye(3)[[0, 0, 1, 1, 1, 2]]
+    weights_U = torch.tensor([1.0, 1, 0, 1, 1, 1])
+
+    found = pseudo_labels.likely_shares(answers_UL, weights_U, torch.tensor([0.2, 0.3, 0.5]))
+
+    assert [0.4, 0.4, 0.2] == pytest.approx(found.tolist())
+
+
 def test_the_surest_of_each_class_are_chosen_and_none_takes_over():
     classes_M = torch.tensor([0, 0, 0, 0, 1, 0, 1])
     sure_M = torch.tensor([0.9, 0.95, 0.7, 0.8, 0.5, 0.0, 0.6])

@@ -25,7 +25,7 @@ from fewlabels.ways import labels as labels_way
 from fewlabels.ways import pseudo_labels, rounds, starts, steps
 from fewlabels.ways.consistency_config import ConsistencyParts
 from fewlabels.ways.course import Course, Time
-from fewlabels.ways.usable import aligns, mean_answer, usable
+from fewlabels.ways.usable import aligns, answers_to_some, usable
 from fewlabels.ways.watching import Watch, difference, is_worse
 
 LABELS_ALONE = "labels-alone"  # the training that has all of the time
@@ -111,13 +111,15 @@ def learn(
     baseline = ensembles.joined(_alone(course))
     found = usable(course, unlabelled)
     if not len(found):
-        say("no unlabelled image belongs to one of the classes: learning from the labels alone")
-        if course.is_too_late_for(LABELS_ALONE):
-            return _with_head(baseline, watch, n_classes, NONE_USED)
-        return _labels_alone(course, labelled, measure)
+        say("no unlabelled image belongs to one of the classes: what the labels taught is kept")
+        return _with_head(baseline, watch, n_classes, NONE_USED)
     prior_L = pseudo_labels.class_shares(torch.from_numpy(labelled.labels), n_classes)
-    mean_L = mean_answer(course, baseline, found)
-    aligned = aligns(config, mean_L, prior_L)
+    answers_ML, weights_M = answers_to_some(course, baseline, found)
+    mean_L = pseudo_labels.weighted_mean(answers_ML, weights_M)
+    temperature = watch.temperature(baseline, labels_way.USUAL_ALONE)
+    sure_ML = pseudo_labels.sharpened(answers_ML, temperature)
+    shares_L = pseudo_labels.likely_shares(sure_ML, weights_M, prior_L)
+    aligned = aligns(config, mean_L, shares_L, prior_L)
     if config.schedule == "steps":
         step = steps.PseudoLabelStep(
             config,
@@ -155,7 +157,7 @@ def _alone(course: Course) -> list[Graph]:
 
 
 def _labels_alone(course: Course, labelled: Images, measure: Measure | None) -> Learned:
-    """The recipe `labels` in the time that is left."""
+    """The recipe `labels` in all of the time."""
     graph, head = labels_way.learn(
         labelled,
         course.n_classes,

@@ -1,4 +1,4 @@
-"""Which of a network's own answers it learns from: thresholds by class, alignment.
+"""Which of a network's own answers it learns from: thresholds by class, alignment, shares.
 
 Nothing here knows a network: answers are rows of probabilities.
 
@@ -72,6 +72,29 @@ def imbalance(mean_L: Tensor, prior_L: Tensor) -> float:
 def class_shares(labels_N: Tensor, n_classes: int) -> Tensor:
     """The part of the labels that each class has: float32 of shape (n_classes,)."""
     return torch.bincount(labels_N, minlength=n_classes).float() / max(1, len(labels_N))
+
+
+def likely_shares(
+    answers_UL: Tensor, weights_U: Tensor, prior_L: Tensor, *, n_steps: int = 200
+) -> Tensor:
+    """The shares of the classes among images under which these answers are likeliest: (L,).
+
+    The mean answer is drawn to the classes' shares among the labels: of a class that no image is
+    of, other classes' images are taken for it. Expectation-maximization undoes that,
+
+        shares <- mean over images of answers shares / prior, each brought back to a sum of 1
+
+    Parameters
+    ----------
+    answers_UL : as sure as they are right; weights_U : of the images
+    prior_L : shares among the labelled images that the answers were learned from
+
+    Source: Saerens, Latinne and Decaestecker, Neural Computation 14, 2002, equation 2.5.
+    """
+    shares_L = prior_L
+    for _ in range(n_steps):
+        shares_L = weighted_mean(aligned(answers_UL, prior_L, shares_L), weights_U)
+    return shares_L
 
 
 def balanced_choice(classes_M: Tensor, sure_M: Tensor, n_most: int, prior_L: Tensor) -> Tensor:
