@@ -11,7 +11,7 @@ import torch
 from fewlabels import progress
 from fewlabels.errors import DataError
 from fewlabels.images import Images
-from fewlabels.ways import first_layers, labels, steps, usable
+from fewlabels.ways import consistency, first_layers, labels, steps, usable
 from fewlabels.ways.consistency_config import ConsistencyConfig
 from fewlabels.ways.course import Time
 from small_consistency import (
@@ -37,6 +37,7 @@ def test_classes_of_unlabelled_images_are_learned(schedule: str):
     # a tenth of 20 are held out of each class, though 4 may be; a round learns from the surest
     assert 6 == learned.facts["n_held_out"]
     n_used = learned.facts["n_unlabeled_used"]
+    assert "why_none_used" not in learned.facts
     assert 90 == n_used if schedule == "steps" else 60 <= n_used <= 81
     assert learned.head.temperature > 0
     assert not learned.graph.training
@@ -63,7 +64,7 @@ def test_without_unlabelled_images_it_is_the_way_of_labels():
     )  # fmt: skip
 
     assert "there are no unlabelled images" in heard.text
-    assert {"fell_back": True, "n_unlabeled_used": 0} == learned.facts
+    assert consistency.none_used(consistency.NONE_THERE) == learned.facts
     state = learned.graph.state_dict()
     assert all(torch.equal(state[key], value) for key, value in graph.state_dict().items())
     assert head.temperature == learned.head.temperature
@@ -79,7 +80,8 @@ def test_where_all_unlabelled_images_are_of_no_class_the_networks_of_labels_answ
     alone, _ = learn(coloured(), unlabelled(), parts)
 
     assert "no unlabelled image belongs to one of the classes" in heard.text
-    assert {"fell_back": True, "n_unlabeled_used": 0} == learned.facts
+    assert consistency.none_used(consistency.NONE_FITS) == learned.facts
+    assert consistency.NO_TIME == alone.facts["why_none_used"]
     assert accuracy(learned, coloured(seed=7)) > 0.6
     state = learned.graph.state_dict()
     assert all(torch.equal(state[key], value) for key, value in alone.graph.state_dict().items())
@@ -231,6 +233,7 @@ def test_a_network_that_got_worse_is_not_taken_and_a_warning_says_so(monkeypatch
     assert accuracy(learned, coloured(seed=7)) > 0.6
     assert learned.facts["accuracy_held_out"] > 0.4  # of the network that is kept
     assert 0 == learned.facts["n_unlabeled_used"]  # which saw none of them
+    assert consistency.WORSE == learned.facts["why_none_used"]
 
 
 def test_auto_aligns_only_where_the_answers_lie_as_the_labels_do():

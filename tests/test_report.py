@@ -159,6 +159,18 @@ def test_the_parts_of_a_score_are_put_side_by_side(findings: Findings):
     assert "reaches 70.0 % (52.1 % to 83.3 %)" in text  # Wilson, 21 of 30, by hand
 
 
+@pytest.mark.parametrize("left_out", [(), ("accuracy", "confusion", "n_test")])
+def test_that_unlabelled_images_taught_nothing_is_said_with_and_without_a_score(
+    findings: Findings, left_out: tuple[str, ...]
+):
+    scores = {name: value for name, value in findings.scores.items() if name not in left_out}
+    told = "<b>The unlabelled images were not learned from: there are none. What the labels alone"
+
+    assert told not in page.render(replace(findings, scores=scores))
+    scores["why_none_used"] = "there are none"
+    assert told in page.render(replace(findings, scores=scores))
+
+
 def test_a_matrix_of_many_classes_is_a_picture():
     n = 31
     found = made_pages.findings(400, n)

@@ -99,6 +99,23 @@ def test_scores_are_shown_in_percent():
     assert ["cat  100.00 %", "dog         -"] == lines[2:4]
 
 
+def test_that_unlabelled_images_were_not_learned_from_stands_beside_the_accuracy():
+    scores = {
+        "accuracy": 0.5,
+        "n_test": 4,
+        "accuracy_per_class": {"a": 0.5},
+        "calibration_error": 0.1,
+    }
+    one = scores | {"why_none_used": "there are none"}
+    folds = [one, {}, one | {"why_none_used": "no time was left"}]
+
+    alone = "The unlabelled images were not learned from: there are none. What the labels alone"
+    assert alone in scores_text(one)
+    several = "were not learned from in 2 of 3 folds: there are none; no time was left."
+    assert several in scores_text(scores | {"folds": folds})
+    assert "not learned from" not in scores_text(scores)
+
+
 @pytest.mark.parametrize("probability", [0.98765])
 def test_predictions_are_one_line_an_image_parted_by_tabs(probability: float):
     one = {"path": "a b.jpg", "class": "cat", "probability": probability, "none_of_these": False}

@@ -88,10 +88,10 @@ def _protocol_notes(scores: Mapping[str, Any], recipe: Mapping[str, Any]) -> lis
         "learned from the unlabelled images and from all training images without their labels; "
         "test images were only answered."
     )
-    learned = f"The filters {without_labels}"
+    learned, folds = f"The filters {without_labels}", scores.get("folds")
     if "surrogate" in recipe or "selfsupervised" in recipe:
         learned = f"The network {without_labels}"
-    elif "consistency" in recipe:
+    elif "consistency" in recipe and not all(one.get("why_none_used") for one in folds or [scores]):
         learned = (
             "The network learned from the labelled images; its first layer, and by its own answers "
             f"all of it, {without_labels}"
@@ -109,7 +109,6 @@ def _protocol_notes(scores: Mapping[str, Any], recipe: Mapping[str, Any]) -> lis
         else:
             learned += f"; what its first layer starts from {without_labels}"
     notes = [f"Protocol: {scores.get('protocol')}. {learned}"]
-    folds = scores.get("folds")
     if folds:
         listed = ", ".join(f"{100 * fold['accuracy']:.1f} %" for fold in folds)
         spread = scores.get("accuracy_std")

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fewlabels.report.findings import unused
+
 
 def percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.2f} %"
@@ -62,6 +64,7 @@ def scores_text(scores: Mapping[str, Any]) -> str:
     if scores.get("accuracy_validation") is not None:
         lines.append(f"accuracy on validation images {percent(scores['accuracy_validation'])}")
         lines += [] if "accuracy" in scores else gain_lines(scores)
+    lines += unused(scores)
     if "protocol" in scores:
         lines.append(
             f"protocol {scores['protocol']}, recipe {scores['recipe']}, seed {scores['seed']}"

@@ -22,6 +22,7 @@ from fewlabels.report.findings import (
     Findings,
     class_scores,
     flat_settings,
+    unused,
     wilson_interval,
     worst_confusions,
 )
@@ -81,6 +82,7 @@ def render(findings: Findings) -> str:
             filters=None if findings.filters is None else filter_gallery(findings.filters),
             graph=address("svg+xml", findings.graph_svg.encode()) if findings.graph_svg else None,
             charts=_charts(findings),
+            unused=unused(findings.scores),
             pictures=findings.pictures,
             data=None
             if findings.pictures is None

@@ -29,16 +29,21 @@ from fewlabels.ways.usable import aligns, answers_to_some, usable
 from fewlabels.ways.watching import Watch, difference, is_worse
 
 LABELS_ALONE = "labels-alone"  # the training that has all of the time
-NONE_USED = {"fell_back": True, "n_unlabeled_used": 0}
+# why what the labels alone taught answers
+NONE_THERE = "there are none"
+NONE_FITS = "none of them seems to belong to one of the classes"
+WORSE = "with them fewer of the labelled images held out were answered rightly"
+NO_TIME = "no time was left for them, or no answer to one was sure enough"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Learned:
     """A network that ends in logits, its head, and what should be known of how it learned.
 
-    facts : "fell_back", whether the unlabelled images were of no use; "n_unlabeled_used"; where
-        labels could be held out "n_held_out", "accuracy_held_out" of the network, and, in parts of
-        1, "gain_held_out" over the baseline with its standard error; "aligned"
+    facts : "fell_back", whether the unlabelled images were of no use; "n_unlabeled_used", and
+        "why_none_used" where that is 0; where labels could be held out "n_held_out",
+        "accuracy_held_out" of the network, and, in parts of 1, "gain_held_out" over the baseline
+        with its standard error; "aligned"
     """
 
     graph: Graph
@@ -112,7 +117,7 @@ def learn(
     found = usable(course, unlabelled)
     if not len(found):
         say("no unlabelled image belongs to one of the classes: what the labels taught is kept")
-        return _with_head(baseline, watch, n_classes, NONE_USED)
+        return _with_head(baseline, watch, n_classes, none_used(NONE_FITS))
     prior_L = pseudo_labels.class_shares(torch.from_numpy(labelled.labels), n_classes)
     answers_ML, weights_M = answers_to_some(course, baseline, found)
     mean_L = pseudo_labels.weighted_mean(answers_ML, weights_M)
@@ -133,6 +138,8 @@ def learn(
         graph, n_used = rounds.train(course, baseline, found, prior_L, aligned, watch)
     graph, facts = better(baseline, graph, watch)
     facts |= {"aligned": aligned, "n_unlabeled_used": 0 if facts["fell_back"] else n_used}
+    if facts["n_unlabeled_used"] == 0:
+        facts["why_none_used"] = WORSE if facts["fell_back"] else NO_TIME
     return _with_head(graph, watch, n_classes, facts)
 
 
@@ -172,7 +179,12 @@ def _labels_alone(course: Course, labelled: Images, measure: Measure | None) -> 
         folder=course.folder_of(LABELS_ALONE),
         measure=measure,
     )
-    return Learned(graph=graph, head=head, facts=NONE_USED)
+    return Learned(graph=graph, head=head, facts=none_used(NONE_THERE))
+
+
+def none_used(why: str) -> dict[str, Any]:
+    """The facts where the unlabelled images were of no use from the start."""
+    return {"fell_back": True, "n_unlabeled_used": 0, "why_none_used": why}
 
 
 def _with_head(graph: Graph, watch: Watch, n_classes: int, facts: Mapping[str, Any]) -> Learned:
