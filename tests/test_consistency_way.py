@@ -244,7 +244,9 @@ def test_auto_aligns_only_where_the_answers_lie_as_the_labels_do():
         without_one = torch.tensor([0.58, 0.4, 0.02])
         missing = usable.aligns(config, torch.tensor([0.45, 0.3, 0.25]), without_one, prior_L)
 
-    assert (True, False, False) == (near, far, missing)
+        few = usable.aligns(config, prior_L, without_one, prior_L, n_images=60)
+
+    assert (True, False, False, True) == (near, far, missing, few)
     assert "of 1 of the 3 classes there is hardly an unlabelled image" in heard.said_[2]
     assert "5 % of the answers lie elsewhere, so answers are aligned" in heard.said_[0]
     assert "not shared among the classes as the labels are: 20 %" in heard.said_[1]

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from fewlabels import ensembles, progress
+from fewlabels.errors import TooShortError
 from fewlabels.graph import Graph
 from fewlabels.training import TrainingConfig
 from fewlabels.ways import consistency, rounds, starts, usable
@@ -87,12 +88,19 @@ class Training(NamedTuple):
     seconds: float
 
 
-def trained_by(monkeypatch, seconds_of_one: float | None = None):
-    """What each training of rounds is given, which takes so many seconds, or those it has."""
+def trained_by(monkeypatch, seconds_of_one: float | None = None, too_short: str = ""):
+    """What each training of rounds is given, which takes so many seconds, or those it has.
+
+    too_short : the training whose first step takes longer than its time
+    """
     seen = []
 
     def train(course, name, graph, examples, config, seconds, *a, **k):
         seen.append(Training(name, graph, examples, config, seconds))
+        if name == too_short:
+            with torch.no_grad():
+                graph.layers["linear"].weight.zero_()
+            raise TooShortError("too short for one step")
         course.time.before += seconds if seconds_of_one is None else seconds_of_one
 
     monkeypatch.setattr(Course, "train", train)
@@ -217,6 +225,43 @@ def test_students_that_there_is_no_time_for_are_left_out(monkeypatch):
     assert "round 1 has 2 of 3 networks" in heard.text
     assert ["round-1", "round-1-2"] == [one.name for one in seen]
     assert "network2_gray" in graph.nodes and "network3_flat" not in graph.nodes
+
+
+@pytest.mark.parametrize(
+    ("too_short", "n_networks", "names"),
+    [
+        ("round-1", 0, ["round-1"]),
+        ("round-1-2", 1, ["round-1", "round-1-2", "round-2"]),
+        ("round-2-2", 2, ["round-1", "round-1-2", "round-2", "round-2-2"]),
+    ],
+)
+def test_a_student_without_time_for_a_step_takes_nothing_from_what_was_learned(
+    too_short, n_networks, names, monkeypatch
+):
+    seen = trained_by(monkeypatch, too_short=too_short)
+    parts = parts_with(schedule="rounds", n_rounds=2, n_students=2, least_threshold=0.0)
+
+    with progress.watching(Heard()) as heard:
+        graph, n_used = rounds_of(parts, budget=300.0)
+
+    assert names == [one.name for one in seen]
+    number, n_learned = ("1", n_networks) if "round-1" in too_short else ("2", 1)
+    assert f"round {number} has {n_learned} of 2 networks" in heard.text
+    assert (n_used == 0) == (n_networks == 0)
+    # of the baseline, of one student, or of two beside one another; none was spoiled
+    assert ("network2_gray" in graph.nodes) == (n_networks == 2)
+    kept = [seen[names.index(name)].graph for name in ("round-1", "round-1-2")[:n_networks]]
+    assert all(one.layers["linear"].weight.abs().sum() > 0 for one in [graph, *kept])
+
+
+def test_rounds_that_had_begun_before_a_break_are_gone_on_with(monkeypatch):
+    seen = trained_by(monkeypatch)
+    monkeypatch.setattr(rounds, "rounds_worth", lambda *a: 1)  # the answers took longer than before
+    monkeypatch.setattr(Course, "has_begun", lambda course, name: name in ("round-1", "round-2"))
+
+    rounds_of(parts_with(schedule="rounds", n_rounds=3, n_students=2, least_threshold=0.0), 300.0)
+
+    assert ["round-1", "round-1-2", "round-2", "round-2-2"] == [one.name for one in seen]
 
 
 def test_teachers_share_the_time_of_the_labels_and_see_other_changes(monkeypatch):

@@ -112,12 +112,24 @@ def test_large_images_of_mixed_sizes_end_with_96_pixels(tmp_path):
 
 
 def test_images_of_one_size_stay_as_they_are_even_if_not_square(tmp_path):
+    put(tmp_path / "cat/a.png", (96, 130))
+    put(tmp_path / "dog/a.png", (96, 130))
+
+    found = read(tmp_path)
+
+    assert (130, 96) == found.train.size and () == found.notes
+
+
+def test_photographs_of_one_size_end_with_96_pixels_and_with_what_is_asked(tmp_path):
     put(tmp_path / "cat/a.png", (120, 130))
     put(tmp_path / "dog/a.png", (120, 130))
 
     found = read(tmp_path)
 
-    assert (130, 120) == found.train.size and () == found.notes
+    assert (96, 96) == found.train.size
+    (note,) = found.notes
+    assert note.startswith("the images are larger than 96 pixels: each was resized and centre-")
+    assert (120, 120) == read(tmp_path, size=120).train.size
 
 
 def test_one_damaged_image_of_another_size_does_not_change_the_size(mixed):

@@ -3,6 +3,7 @@
     FewlabelsError
       DataError        images, labels or files that are missing, damaged or do not fit
       ConfigError      a setting, recipe or option that does not exist or does not fit
+        TooShortError  a budget of time too short for one step
       CheckpointError  a run folder or model file that cannot be used as it is
 
 Each message says what was expected, what came, and what to do. Wrong arguments of a Python
@@ -20,6 +21,10 @@ class DataError(FewlabelsError):
 
 class ConfigError(FewlabelsError):
     """A setting, recipe or option that does not exist or does not fit."""
+
+
+class TooShortError(ConfigError):
+    """A budget of time in which not one step of a training is done."""
 
 
 class CheckpointError(FewlabelsError):

@@ -52,7 +52,7 @@ class Reading:
     """How the images are read."""
 
     size: Annotated[int | None, Parameter(validator=Positive)] = None
-    "Height and width in pixels that every image is resized and centre-cropped to."
+    "Height and width in pixels that images are brought to; larger ones go to 96 if not given."
     strict: Annotated[bool, Parameter(negative="", show_default=False)] = False
     "Stop at the first damaged image, instead of naming, counting and skipping it."
     seed: Annotated[int, Parameter(validator=Seed)] = 0
@@ -75,7 +75,7 @@ class Learning(Reading):
     protocol: Literal["cifar10-400", "folds-1000", "report-split"] | None = None
     "A named choice of labels; every score names it."
     budget: str | None = None
-    "Time, such as 10m: auto's for all of a fold, up to 30m if not given; else for each training."
+    "Time, such as 10m: auto's for all of a fold, up to 30m if not given; else for trainings alone."
     baseline: Annotated[bool, Parameter(negative="", show_default=False)] = False
     "Learn from the labels alone too, in as much of the time, and tell what the other images gain."
     device: Device = "auto"

@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fewlabels.report.findings import unused
-
 
 def percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.2f} %"
@@ -42,6 +40,8 @@ def gain_lines(scores: Mapping[str, Any]) -> list[str]:
 
 def scores_text(scores: Mapping[str, Any]) -> str:
     """What `fit`, `score` and `evaluate` print."""
+    from fewlabels.report.findings import unused  # with torch, which takes seconds
+
     lines = []
     if "accuracy" in scores:
         spread = scores.get("accuracy_std")

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fewlabels import batch_statistics, checkpoints, optimizers, processes, side_by_side
 from fewlabels.averaging import Averaged
 from fewlabels.batches import Batch, Examples, batches, shrunk
-from fewlabels.errors import ConfigError
+from fewlabels.errors import ConfigError, TooShortError
 from fewlabels.graph import Graph
 from fewlabels.interrupts import noticed
 from fewlabels.joined import Pixels
@@ -219,7 +219,7 @@ class Loop:
         """What is due between two steps: measuring, saving, stopping."""
         done = self._is_done(elapsed)
         if self.budget and self.step == 1 and elapsed > self.budget:
-            raise ConfigError(
+            raise TooShortError(
                 f"the budget of {self.budget:.3g} s is too short for one step: the first, of "
                 f"{self.size} images, was done after {elapsed:.3g} s: give a longer --budget, or "
                 "a smaller training.batch_size"

@@ -42,11 +42,11 @@ def read(
     source : a folder, or one of the names `stl10` (downloaded once), `digits`, `shapes`. A folder
         of such a name is meant only if written with a slash (`./stl10`) or given as a Path.
     size : height and width in pixels that every image is resized and centre-cropped to; None
-        leaves a set of one size as it is, see `gathering.gather` for mixed sizes
+        leaves a set of one size of up to 96 pixels as it is, see `gathering.gather` for others
     strict : stop at the first damaged image, instead of naming, counting and skipping it
     seed : of made sets
     parts : the parts that are wanted, such as ("test",), so that no other is decoded; None for
-        all. A set of mixed sizes then chooses its size from these alone: give `size`
+        all. A set of mixed or large sizes then chooses its size from these alone: give `size`
 
     Raises DataError where there is no such folder, its layout is not understood, its content does
     not fit or it has none of the parts; ValueError for a part that cannot be.

@@ -67,8 +67,8 @@ class Gathered:
     notes: tuple[str, ...]
 
 
-class _MixedSizesError(Exception):
-    """Two images of different sizes where no size was asked."""
+class _NoSizeError(Exception):
+    """No size was asked, and the images have none that all can stay at: that, as a clause."""
 
 
 def gather(
@@ -79,13 +79,13 @@ def gather(
     """Decode parts of a set; the part `train` gives the classes where no names are given.
 
     With `options.size` every image is fitted to it. Without, images of one size (square or not)
-    stay as they are; if sizes are mixed, all are fitted to the most common shorter side (of
-    equally common ones the smallest) or to 96 pixels if that is less, and a note says so.
+    whose shorter side has up to 96 pixels stay as they are; if sizes are mixed or larger, all are
+    fitted to the most common shorter side (of equally common ones the smallest) or to 96 pixels if
+    that is less, and a note says so.
 
     Parameters
     ----------
-    parts : the entries of each part; iterated over once, or up to three times if sizes are mixed
-        and none was asked
+    parts : the entries of each part; iterated over once, or up to three times if a size is chosen
 
     Raises DataError where a part has no image, none that can be decoded, classes on some images
     only or outside the class names, or with `options.strict` a damaged one; and where the disk of
@@ -93,10 +93,10 @@ def gather(
     """
     try:
         return _gather(parts, options, class_names)
-    except _MixedSizesError:
-        size = _choose_size(parts)
+    except _NoSizeError as error:
+        why, size = str(error), _choose_size(parts)
     note = (
-        f"the images have mixed sizes: each was resized and centre-cropped to {size} x {size} "
+        f"the images {why}: each was resized and centre-cropped to {size} x {size} "
         "(ask for another size with --size)"
     )
     say(note)
@@ -170,7 +170,10 @@ class _Reader:
                 continue
             self.shape = self.shape or pixels.shape
             if pixels.shape != self.shape:
-                raise _MixedSizesError
+                raise _NoSizeError("have mixed sizes")
+            if self.options.size is None and min(pixels.shape[1:]) > LARGEST_CHOSEN_SIZE:
+                # photographs of a camera would fill the disk, and take hours to learn from
+                raise _NoSizeError(f"are larger than {LARGEST_CHOSEN_SIZE} pixels")
             good.append(entry._replace(data=b""))  # the content is not needed any more
             kept.append(position)
             yield pixels

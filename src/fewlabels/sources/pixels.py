@@ -19,8 +19,8 @@ LARGEST_SIZE = 4096  # pixels; one image of it is 50 MB
 class Options:
     """How a source is read; every format's `read(path, options)` takes one.
 
-    size : height and width in pixels that images are brought to; None leaves a set of one size as
-        it is, and lets a set of mixed sizes choose (see `gathering.gather`)
+    size : height and width in pixels that images are brought to; None leaves a set of one size of
+        up to 96 pixels as it is, and lets others choose (see `gathering.gather`)
     strict : stop at the first damaged image instead of naming, counting and skipping it
     seed : of made sets
     parts : those that are wanted; None for all. A format need not read the others

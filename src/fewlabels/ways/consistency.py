@@ -114,6 +114,9 @@ def learn(
         )
     course.body = starts.body(course, unlabelled)
     baseline = ensembles.joined(_alone(course))
+    if course.is_too_late_for("steps" if config.schedule == "steps" else "round-1"):
+        say(steps.NO_TIME)  # nor to look which of them are of the classes
+        return _with_head(baseline, watch, n_classes, none_used(NO_TIME))
     found = usable(course, unlabelled)
     if not len(found):
         say("no unlabelled image belongs to one of the classes: what the labels taught is kept")
@@ -124,7 +127,7 @@ def learn(
     temperature = watch.temperature(baseline, labels_way.USUAL_ALONE)
     sure_ML = pseudo_labels.sharpened(answers_ML, temperature)
     shares_L = pseudo_labels.likely_shares(sure_ML, weights_M, prior_L)
-    aligned = aligns(config, mean_L, shares_L, prior_L)
+    aligned = aligns(config, mean_L, shares_L, prior_L, float(weights_M.sum()))
     if config.schedule == "steps":
         step = steps.PseudoLabelStep(
             config,

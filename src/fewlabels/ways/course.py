@@ -18,6 +18,7 @@ from fewlabels.architectures import FirstLayer
 from fewlabels.augment import Augmentation
 from fewlabels.batches import Examples
 from fewlabels.draws import other_seed
+from fewlabels.errors import TooShortError
 from fewlabels.graph import Graph
 from fewlabels.images import Images
 from fewlabels.joined import Pixels
@@ -51,9 +52,11 @@ class Time:
         """Seconds, over 0, for all processes alike: with their own they would not stop together."""
         if self.budget is None:
             return None
-        seconds = self.budget - self.before - (now() - self.began)
-        (agreed,) = shared_mean(torch.tensor([seconds], device=self.device)).tolist()
-        return max(1e-3, float(agreed))
+        return max(1e-3, self.agreed(self.budget - self.before - (now() - self.began)))
+
+    def agreed(self, seconds: float) -> float:
+        """The mean over all processes."""
+        return float(shared_mean(torch.tensor([seconds], device=self.device))[0])
 
     def is_up(self) -> bool:
         """Whether hardly anything is left."""
@@ -150,6 +153,27 @@ class Course:
         self.how["precision"] = trained.precision
         self.time.took(trained.seconds, began)
 
+    def train_if_time(
+        self,
+        name: str,
+        graph: Graph,
+        examples: Examples,
+        config: TrainingConfig,
+        seconds: float | None,
+        step: Step | TaughtStep,
+    ) -> bool:
+        """The same; where there is no time for one step the graph stays as it was, and it is False.
+
+        What was learned before is not lost by it.
+        """
+        before = {key: value.clone() for key, value in graph.state_dict().items()}
+        try:
+            self.train(name, graph, examples, config, seconds, step)
+        except TooShortError:
+            graph.load_state_dict(before)
+            return False
+        return True
+
     def _measure_of(self, phase: int) -> Measure | None:
         """What is measured, and which of the model's trainings it was measured in."""
         measure = self.measure
@@ -174,9 +198,12 @@ class Course:
 
     def is_too_late_for(self, name: str) -> bool:
         """Whether no time is left, and the training `name` has not begun before a break either."""
+        return self.time.is_up() and not self.has_begun(name)
+
+    def has_begun(self, name: str) -> bool:
+        """Whether the training `name` began before a break that this run goes on after."""
         folder = self.folder_of(name) if self.how["resume"] else None
-        has_begun = folder is not None and (folder / checkpoints.FILE).exists()
-        return self.time.is_up() and not has_begun
+        return folder is not None and (folder / checkpoints.FILE).exists()
 
     def answers(
         self,

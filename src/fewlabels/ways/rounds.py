@@ -76,7 +76,12 @@ def train(
         if _is_too_late(course, name, number):  # answers of several networks take their time
             return graph, n_used
         if number == 1:
-            n_rounds = rounds_worth(course.time.left(), now() - began, n_rounds)
+            answering = course.time.agreed(now() - began)
+            n_rounds = max(
+                rounds_worth(course.time.left(), answering, n_rounds),
+                *(n for n in range(1, n_rounds + 1) if course.has_begun(f"round-{n}")),
+                1,
+            )
         weights_M = torch.from_numpy(usable.weights)
         if aligns:
             mean_L = pseudo_labels.weighted_mean(answers_ML, weights_M)
@@ -91,6 +96,8 @@ def train(
                 return graph, n_used
             taught = Taught(number, n_rounds - number, chosen, answers_ML.numpy()[chosen])
             students = _learn(course, usable, taught, students)
+            if not students:
+                return graph, n_used
             graph = ensembles.joined(students)
         n_used = len(chosen)
         number += 1
@@ -128,8 +135,8 @@ class Taught:
 def _learn(course: Course, usable: Usable, taught: Taught, before: Sequence[Graph]) -> list[Graph]:
     """Networks that learned from labels and from answers, as time allows.
 
-    New ones in the first round; later those of the round before, of which some may stay as they
-    were.
+    New ones in the first round, or none; later those of the round before, of which some may stay as
+    they were.
     """
     config, training, number = course.parts.consistency, course.parts.rounds, taught.number
     n_students, graphs = len(before) or config.n_students, list(before)
@@ -138,10 +145,7 @@ def _learn(course: Course, usable: Usable, taught: Taught, before: Sequence[Grap
     for student, member in enumerate(ensembles.members(course.parts.mild, n_students)):
         name = f"round-{number}" + (f"-{student + 1}" if student else "")
         if student and course.is_too_late_for(name):
-            say(
-                f"round {number} has {student} of {n_students} networks, as there is no "
-                "time for more: raise --budget or lower consistency.n_students"
-            )
+            _say_too_few(number, student, n_students)
             break
         if not before:
             graphs.append(member.network(course.new_network(config.n_alone + student)))
@@ -150,7 +154,7 @@ def _learn(course: Course, usable: Usable, taught: Taught, before: Sequence[Grap
         images = mixed(course, usable, taught.chosen, taught.answers_CL, member.changes, drawn)
         sure = np.flatnonzero(taught.answers_CL.max(1) >= config.sure)
         n_labelled = len(images) - len(taught.chosen)
-        course.train(
+        learned = course.train_if_time(
             name,
             graphs[student],
             InTurns(examples=images, seldom=n_labelled + sure, n_turns=config.sure_turns),
@@ -158,7 +162,18 @@ def _learn(course: Course, usable: Usable, taught: Taught, before: Sequence[Grap
             course.time_for(name, n_students - student + later),
             AGREEMENT,
         )
+        if not learned:
+            graphs = graphs if before else graphs[:student]
+            _say_too_few(number, student, n_students)
+            break
     return graphs
+
+
+def _say_too_few(number: int, n_learned: int, n_students: int) -> None:
+    say(
+        f"round {number} has {n_learned} of {n_students} networks, as there is no time for more: "
+        "raise --budget or lower consistency.n_students"
+    )
 
 
 def gentler(training: TrainingConfig, part: float) -> TrainingConfig:

@@ -25,6 +25,8 @@ from fewlabels.ways.course import Course
 from fewlabels.ways.usable import Usable
 from fewlabels.ways.views import Views
 
+NO_TIME = "there is no time for the unlabelled images: raise --budget"
+
 
 def train(
     course: Course, baseline: Graph, usable: Usable, step: "PseudoLabelStep"
@@ -34,7 +36,7 @@ def train(
     Itself, where no time is left.
     """
     if course.is_too_late_for("steps"):
-        say("there is no time for the unlabelled images: raise --budget")
+        say(NO_TIME)
         return baseline, 0
     graph = copy.deepcopy(baseline)
     parts = course.parts
@@ -49,7 +51,10 @@ def train(
         weak=parts.weak,
         seed=course.seed,
     )
-    course.train("steps", graph, examples, parts.steps, course.time_for("steps"), step)
+    seconds = course.time_for("steps")
+    if not course.train_if_time("steps", graph, examples, parts.steps, seconds, step):
+        say(NO_TIME)
+        return baseline, 0
     return graph, len(usable)
 
 

@@ -3,6 +3,7 @@
 Shapes: M unlabelled images, L classes.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,7 @@ N_LOOKED_AT = 5000  # images whose answers tell how often each class is among th
 # left out seemed to have 0.00 to 0.03 of it, a tenth of one 0.07 to 0.14, half of one 0.43 to 0.58
 # ("A class that is missing" in docs/accuracy.md).
 MISSING = 0.2
+LEAST_EXPECTED = 20  # images of a class, for it to be missing
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -133,16 +135,27 @@ def answers_to_some(course: Course, baseline: Graph, usable: Usable) -> tuple[Te
     return answers_ML, torch.from_numpy(usable.weights[chosen])
 
 
-def aligns(config: ConsistencyConfig, mean_L: Tensor, shares_L: Tensor, prior_L: Tensor) -> bool:
+def aligns(
+    config: ConsistencyConfig,
+    mean_L: Tensor,
+    shares_L: Tensor,
+    prior_L: Tensor,
+    n_images: float = math.inf,
+) -> bool:
     """Whether answers are aligned; for "auto", where the mean answer is near the labels' shares.
 
-    mean_L : the mean answer; shares_L : as `pseudo_labels.likely_shares`, which tell whether a
-        class is missing: alignment would take other classes' images for its own
+    Parameters
+    ----------
+    mean_L : the mean answer
+    shares_L : as `pseudo_labels.likely_shares`, which tell whether a class is missing: alignment
+        would take other classes' images for its own
+    n_images : that both were told by; a class of few of them may be missing by chance
     """
     if config.alignment != "auto":
         return config.alignment == "on"
     moved = pseudo_labels.imbalance(mean_L, prior_L)
-    n_missing = int((shares_L < MISSING * prior_L).sum())
+    judged_L = prior_L * n_images >= LEAST_EXPECTED
+    n_missing = int((judged_L & (shares_L < MISSING * prior_L)).sum())
     if n_missing:
         say(
             f"of {n_missing} of the {len(prior_L)} classes there is hardly an unlabelled image, it "
