@@ -101,12 +101,10 @@ def test_without_unlabelled_images_auto_and_its_baseline_are_labels(
     scores, said = answer(capsys, "fit", *words)
 
     assert "auto takes the recipe labels, labels.n_networks=3: there are no unlabelled" in said
-    assert "the labelled images alone were learned from, so nothing is to be gained" in said
-    assert (0.0, 0.0, scores["accuracy"]) == (
-        scores["gain"],
-        scores["gain_error"],
-        scores["labels_only_accuracy"],
-    )
+    assert "the labelled images alone were learned from, in all of the time, so there is no" in said
+    assert not {"gain", "gain_error", "labels_only_accuracy"} & set(scores)
+    assert "they are worth" not in (tmp_path / "run" / "report.html").read_text()
+    assert 8.0 > scores["auto"]["training_seconds"] > 4.0
 
 
 def test_a_baseline_of_folds_gives_the_gain_of_each_and_the_mean(
@@ -208,6 +206,28 @@ def test_the_seconds_of_a_training_are_what_the_rest_leaves(tiny_set: ImageSet, 
     assert (40, 160, 4) == (facts["n_labelled"], facts["n_unlabelled"], facts["least_per_class"])
     # what it was chosen by, before it was known how wide and how many the networks are
     assert (0.98 * 900 - 10.1) / 3 - 1012 / 5000 == pytest.approx(facts["seconds"], abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("least", "without", "n_networks"),
+    # images that unlabelled ones pay from: more than there is time for, or than beside a baseline
+    [(10**9, "labels", 2), (400_000, "consistency", 1)],
+)
+def test_what_is_its_own_baseline_has_all_of_the_time(
+    least, without, n_networks, tiny_set: ImageSet, quick, monkeypatch
+):
+    quick(learning=1000.0)
+    monkeypatch.setattr(auto_facts, "UNLABELLED_LEAST", least)
+
+    decided, _ = decide(tiny_set, baseline=True)
+    alone, _ = decide(tiny_set)
+
+    assert "labels" == decided.recipe.name
+    assert without == alone.recipe.name
+    assert n_networks == decided.recipe.n_networks
+    # it is learned twice, for copies of test images; wide networks answer 2.7 times as long
+    expected = (0.98 * 900 - 10.1) / 2 - 2.7 * n_networks * 1012 / 5000
+    assert expected == pytest.approx(decided.seconds, abs=0.1)
 
 
 def test_without_a_budget_there_is_a_time_for_it_that_is_said(tiny_set: ImageSet, quick):

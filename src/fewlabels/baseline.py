@@ -110,7 +110,8 @@ def measured(
 ) -> Gains | None:
     """Learn the baseline of every fold and compare.
 
-    None where there are no images to measure on, or the baseline cannot be learned, which is said.
+    None where there are no images to measure on, the recipe is its own baseline, or that cannot be
+    learned, which is said.
 
     Parameters
     ----------
@@ -128,17 +129,19 @@ def measured(
         return None
     assert images is not None
     if is_own(recipe, image_set, plan):
-        say("--baseline: the labelled images alone were learned from, so nothing is to be gained")
-        before_FN = after_FN
-    else:
-        if seconds is None:
-            seconds = _as_long_as(outcome, plan, device, how)
-        try:
-            models = learn(image_set, recipe, plan, seconds, device=device, **how)
-        except (ConfigError, DataError) as error:  # what the recipe learned is not lost by it
-            say(f"--baseline: the gain is left out: {error}")
-            return None
-        before_FN = [one.right for one in evaluate(models, images, device=device)]
+        say(
+            "--baseline: the labelled images alone were learned from, in all of the time, so there "
+            "is no gain to tell"
+        )
+        return None
+    if seconds is None:
+        seconds = _as_long_as(outcome, plan, device, how)
+    try:
+        models = learn(image_set, recipe, plan, seconds, device=device, **how)
+    except (ConfigError, DataError) as error:  # what the recipe learned is not lost by it
+        say(f"--baseline: the gain is left out: {error}")
+        return None
+    before_FN = [one.right for one in evaluate(models, images, device=device)]
     return Gains(
         folds=tuple(
             gain_of(before_N, after_N, measured_on)
@@ -185,8 +188,7 @@ def recipe_of(recipe: Recipe, image_size: tuple[int, int]) -> Recipe:
 def is_own(recipe: Recipe, image_set: ImageSet, plan: splits.Plan) -> bool:
     """Whether a recipe learns from the labelled images alone, so that nothing is to be gained."""
     n_pool = len(splits.pool(image_set, plan.withheld))
-    alone = recipe.labels is not None and recipe.consistency is None and recipe.filters is None
-    return alone or all(n_pool == len(fold) for fold in plan.folds)
+    return recipe.is_of_labels_alone or all(n_pool == len(fold) for fold in plan.folds)
 
 
 def check(recipe: Recipe, budget_seconds: float | None) -> None:

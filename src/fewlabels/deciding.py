@@ -153,35 +153,50 @@ def _decided(
     smallest, n_folds = min(plan.folds, key=len), len(plan.folds)
     n_pool, n_classes = len(splits.pool(image_set, plan.withheld)), len(image_set.class_names)
     n_held = min(HELD * n_classes, len(smallest) // 10)
-    answers = (beside.n_answered + 3 * n_held) / answering  # by a narrow network
-    n_each = beside.n_times + asked.baseline
-    if asked.budget_seconds is not None:
-        whole = n_folds * asked.budget_seconds
-    else:
-        usual = n_each * (auto.usual_seconds(n_pool, learning) + answers)
-        usual += promise.FILTERS + beside.writing + gone
-        whole = n_folds * min(auto.USUAL_SECONDS, usual)
-    seconds = promise.for_each(whole, gone, n_folds * n_each, answers, beside.writing)
+    narrow = (beside.n_answered + 3 * n_held) / answering  # seconds of a narrow network's answers
     of_class_L = np.bincount(image_set.train.labels[smallest], minlength=n_classes)
-    facts = Facts(
-        n_labelled=len(smallest),
-        n_unlabelled=n_pool - len(smallest),
-        n_classes=n_classes,
-        least_per_class=int(of_class_L.min()),
-        image_size=image_set.train.size,
-        seconds=seconds,
-        images_per_second=learning,
-        answers_per_second=answering,
-        kmeans_seconds=promise.kmeans_seconds(len(smallest), beside.n_answered, encoding, products),
-        cores=machine.cores(),
-        bf16=choose_precision(precision, device) == "bf16",
-        gpu=machine.gpu_name(device),
-        memory_gib=machine.memory_gib(),
-    )
-    choice = auto.choose(facts)
-    recipe = _recipe(choice.recipe, choice.settings, asked)
-    n_narrow = beside.n_times * recipe.n_networks + asked.baseline * recipe.n_alone
-    answers *= _width(recipe, asked) * n_narrow / n_each
+    of_kmeans = promise.kmeans_seconds(len(smallest), beside.n_answered, encoding, products)
+
+    def time_for(n_each: int) -> tuple[float, float]:
+        """Seconds of the whole, and of each training where a fold has so many."""
+        if asked.budget_seconds is not None:
+            whole = n_folds * asked.budget_seconds
+        else:
+            usual = n_each * (auto.usual_seconds(n_pool, learning) + narrow)
+            usual += promise.FILTERS + beside.writing + gone
+            whole = n_folds * min(auto.USUAL_SECONDS, usual)
+        return whole, promise.for_each(whole, gone, n_folds * n_each, narrow, beside.writing)
+
+    def chosen(n_each: int) -> tuple[Facts, Choice, Recipe]:
+        facts = Facts(
+            n_labelled=len(smallest),
+            n_unlabelled=n_pool - len(smallest),
+            n_classes=n_classes,
+            least_per_class=int(of_class_L.min()),
+            image_size=image_set.train.size,
+            seconds=time_for(n_each)[1],
+            images_per_second=learning,
+            answers_per_second=answering,
+            kmeans_seconds=of_kmeans,
+            cores=machine.cores(),
+            bf16=choose_precision(precision, device) == "bf16",
+            gpu=machine.gpu_name(device),
+            memory_gib=machine.memory_gib(),
+        )
+        choice = auto.choose(facts)
+        return facts, choice, _recipe(choice.recipe, choice.settings, asked)
+
+    n_baselines = int(asked.baseline)
+    facts, choice, recipe = chosen(beside.n_times + n_baselines)
+    if n_baselines and recipe.is_of_labels_alone:  # no baseline takes a part of its time
+        n_baselines = 0
+        alone = chosen(beside.n_times)
+        if alone[2].is_of_labels_alone:
+            facts, choice, recipe = alone
+    n_each = beside.n_times + n_baselines
+    whole, _ = time_for(n_each)
+    n_narrow = beside.n_times * recipe.n_networks + n_baselines * recipe.n_alone
+    answers = narrow * _width(recipe, asked) * n_narrow / n_each
     seconds = promise.for_each(whole, gone, n_folds * n_each, answers, beside.writing)
     settings = {k: v for k, v in choice.settings.items() if k not in asked.settings}
     record: dict[str, Any] = {

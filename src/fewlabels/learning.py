@@ -87,7 +87,7 @@ def learn(
     else:
         recipe = within(as_recipe(asked.recipe, settings, size), seconds, settings)
         _say_of_size(recipes.of_size(asked.recipe, size), settings)
-        if asked.baseline:
+        if asked.baseline and not baseline.is_own(recipe, image_set, plan):
             seconds = baseline.half(seconds)
     outcome = score(
         image_set, recipe, plan, budget_seconds=seconds, checkpoints=kept, found=found, **how

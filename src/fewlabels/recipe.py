@@ -133,6 +133,11 @@ class Recipe:
         return self.n_networks if self.consistency is None else self.consistency.n_alone
 
     @property
+    def is_of_labels_alone(self) -> bool:
+        """Whether all but the first layer learns from labels, so that it is its own baseline."""
+        return self.labels is not None and self.consistency is None and self.filters is None
+
+    @property
     def is_committee(self) -> bool:
         """Whether networks and a head on the features of filters answer together."""
         own_filters = self.filters is not None and isinstance(self.network, WhitenedNetwork)
