@@ -18,6 +18,7 @@ from fewlabels.architectures import (
     whitened_network,
 )
 from fewlabels.batch_norm import BatchNormActivation
+from fewlabels.batches import shrunk
 from fewlabels.errors import ConfigError
 from fewlabels.graph import Graph
 from fewlabels.trained_features import exemplar_features
@@ -81,6 +82,17 @@ def test_images_of_any_size_are_taken(size: tuple[int, int]):
     graph = whitened(size, widths=(4, 4, 4), stride=stride)
 
     assert (3, 5) == graph.train()(torch.rand(3, 3, *size)).shape
+
+
+@pytest.mark.parametrize("n_stages", [3, 4])
+def test_images_that_are_shown_smaller_at_first_are_taken_too(n_stages: int):
+    for side in range(2, 41):
+        _, stride = WhitenedNetwork().first_layer((side, side))
+        graph = whitened((side, side), widths=(4,) * n_stages, stride=stride)
+
+        (small,) = shrunk((torch.rand(2, 3, side, side),), 0.75)
+        with graph.train().any_size():
+            assert (2, 5) == graph(small).shape
 
 
 @pytest.mark.parametrize(

@@ -79,17 +79,20 @@ def test_for_a_gpu_another_thread_makes_the_same_batches_ahead():
 
 
 def test_shrunk_images_have_the_part_of_their_sides_and_all_else_stays():
-    rows = torch.arange(4.0).view(1, 1, 4, 1).expand(2, 3, 4, 4)
+    rows = torch.arange(40.0).view(1, 1, 40, 1).expand(2, 3, 40, 40)
     labels = torch.tensor([1, 0])
 
     small, same = shrunk((rows, labels), 0.5)
 
-    # halving lies between two rows each: the means of 0 and 1, and of 2 and 3
-    assert torch.equal(torch.tensor([0.5, 2.5]).view(1, 1, 2, 1).expand(2, 3, 2, 2), small)
+    # halving lies between two rows each: the means of 0 and 1, of 2 and 3, and so on
+    halves = torch.arange(0.5, 40, 2).view(1, 1, 20, 1).expand(2, 3, 20, 20)
+    assert torch.equal(halves, small)
     assert small.is_contiguous(memory_format=torch.channels_last)
     assert same is labels
-    assert (2, 3, 1, 1) == shrunk((rows,), 0.01)[0].shape
-    assert (2, 3, 3, 3) == shrunk((rows,), 0.75)[0].shape
+    assert (2, 3, 30, 30) == shrunk((rows,), 0.75)[0].shape
+    assert (2, 3, 17, 17) == shrunk((rows,), 0.43)[0].shape
+    for tiny in (shrunk((rows,), 0.41), shrunk((rows[..., :22],), 0.75)):  # 16 pixels
+        assert rows.shape[2] == tiny[0].shape[2]
 
 
 def test_examples_in_turns_are_seen_once_in_so_many_epochs():

@@ -118,6 +118,20 @@ def test_the_last_training_of_each_model_stands_first():
     assert [27.0] == curves[0].learned()
 
 
+def test_trainings_of_less_than_an_epoch_are_told_apart_by_their_phase():
+    lines = [
+        epoch(0.5, 5.0),  # measuring was left out
+        epoch(0.9, 9.0, test_accuracy=0.1, phase=1),
+        epoch(0.95, 8.0, test_accuracy=0.2, phase=2),
+        epoch(0.97, 7.0, test_accuracy=0.3, phase=3),
+    ]
+
+    curves = curves_of(lines)["test"]
+
+    assert [(0.3,), (0.2,), (0.1,)] == [curve.accuracy for curve in curves]
+    assert [17, 9, 0] == [curve.began for curve in curves]
+
+
 def test_what_was_measured_is_taken_over_the_mean_of_the_steps():
     lines = [epoch(n, n * 5.0, accuracy_train=0.5, train_accuracy=0.6) for n in (1, 2)]
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fewlabels import graph_files, training_loop
+from fewlabels import batches, graph_files, training_loop
 from fewlabels.batches import epoch_order
 from fewlabels.errors import ConfigError, DataError
 from fewlabels.progress import watching
@@ -400,7 +400,8 @@ def test_a_budget_in_real_seconds_is_kept():
     assert result.history[-1]["step"] == result.steps > 1
 
 
-def test_the_first_part_of_a_training_sees_smaller_images():
+def test_the_first_part_of_a_training_sees_smaller_images(monkeypatch):
+    monkeypatch.setattr(batches, "LEAST_SHRUNK", 4)
     sides = []
 
     def step(network, batch):

@@ -75,6 +75,19 @@ def test_a_resumed_run_goes_on_from_the_checkpoints_alone(tmp_path: Path):
     assert ["config.toml"] == names(tmp_path / "run")
 
 
+def test_a_run_that_was_to_replace_another_is_gone_on_with_by_both_words(tmp_path: Path):
+    finished(tmp_path / "run")
+    cut_off(tmp_path / "run", overwrite=True)
+
+    with pytest.raises(CheckpointError, match="go on with --resume --overwrite"):
+        finished(tmp_path / "run", resume=True)
+    with runs.claim(tmp_path / "run", resume=True, overwrite=True) as folder:
+        assert (folder / "checkpoints" / "labels" / "training.safetensors").exists()
+        runs.write_toml(folder / "config.toml", {})
+
+    assert ["run"] == names(tmp_path)
+
+
 def test_a_complete_run_has_no_checkpoints_but_its_curves(tmp_path: Path):
     with runs.claim(tmp_path / "run") as folder:
         for fold in ("fold-0", "clean/fold-0"):

@@ -114,8 +114,14 @@ def _places(
         yield epoch, order[position * size :][:size][rank::n_processes]
 
 
+LEAST_SHRUNK = 17  # pixels; four poolings of 16, which a filter of two leaves, end at 1
+
+
 def shrunk(batch: Batch, part: float) -> Batch:
-    """The batch with images whose sides are that part of what they were, rounded; at least 1.
+    """The batch with images whose sides are that part of what they were, rounded.
+
+    Images that would then have a side under `LEAST_SHRUNK` stay as they are: a map of theirs would
+    have nothing left for a network's last pooling.
 
     Source: Howard, progressive resizing, fast.ai's entry to DAWNBench, 2018.
     """
@@ -123,7 +129,9 @@ def shrunk(batch: Batch, part: float) -> Batch:
     def smaller(tensor: Tensor) -> Tensor:
         if tensor.ndim != 4:
             return tensor
-        size = [max(1, round(part * side)) for side in tensor.shape[2:]]
+        size = [round(part * side) for side in tensor.shape[2:]]
+        if min(size) < LEAST_SHRUNK:
+            return tensor
         return F.interpolate(tensor, size=size, mode="bilinear", align_corners=False)
 
     return tuple(map(channels_last, map(smaller, batch)))

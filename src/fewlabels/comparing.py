@@ -146,8 +146,9 @@ def points_of(training: Sequence[Record], name: str) -> list[tuple[float, float,
 def models_of(lines: Sequence[Record]) -> list[list[list[Record]]]:
     """The lines with an epoch and seconds, by model and by training.
 
-    A new training begins where the epochs of a stage begin anew. One whose `phase` is higher goes
-    on with the model of that before it.
+    A new training begins where the epochs of a stage begin anew, or its `phase` is higher, as that
+    of a training of less than an epoch. One whose `phase` is higher goes on with the model of that
+    before it.
     """
     trainings: list[list[Record]] = []
     running: dict[str, list[Record]] = {}  # stage -> its last training
@@ -155,7 +156,8 @@ def models_of(lines: Sequence[Record]) -> list[list[list[Record]]]:
         stage, epoch = str(line.get("stage")), finite(line.get("epoch"))
         if epoch is None or finite(line.get("seconds")) is None:
             continue
-        if stage not in running or epoch <= running[stage][-1]["epoch"]:
+        before = running.get(stage)
+        if not before or epoch <= before[-1]["epoch"] or 0 < _phase(before) < _phase([line]):
             running[stage] = []
             trainings.append(running[stage])
         running[stage].append(line)

@@ -58,8 +58,8 @@ def claim(out: str | Path, overwrite: bool = False, resume: bool = False) -> Ite
     else or cannot be made. In each case `out` is as it was.
     """
     final = Path(out).resolve()
-    _check_free(final, overwrite)
     working = unfinished.place_of(final)
+    _check_free(final, overwrite, goes_on=resume and unfinished.has_checkpoints(working))
     unfinished.check_ours(working)
     # a number of its own, not the process's: two containers on one disk may both be process 7
     replaced = final.with_name(f".{final.name}.replaced-{uuid4().hex[:8]}")
@@ -96,7 +96,7 @@ def _what_is_kept_is_said(working: Path) -> Iterator[None]:
         ) from interrupt
 
 
-def _check_free(folder: Path, overwrite: bool) -> None:
+def _check_free(folder: Path, overwrite: bool, goes_on: bool = False) -> None:
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file, and a run is a folder: give another --out")
     if folder.is_mount():
@@ -109,6 +109,11 @@ def _check_free(folder: Path, overwrite: bool) -> None:
         raise ConfigError(
             f"{folder} holds something that is no run ({(foreign or found)[0]}), and is left as "
             "it is: give another --out"
+        )
+    if found and goes_on and not overwrite:
+        raise CheckpointError(
+            f"{folder} holds another run, which {unfinished.place_of(folder).name} was to replace: "
+            "go on with --resume --overwrite"
         )
     if found and not overwrite:
         raise CheckpointError(

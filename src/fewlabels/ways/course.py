@@ -174,10 +174,10 @@ class Course:
             return False
         return True
 
-    def _measure_of(self, phase: int) -> Measure | None:
-        """What is measured, and which of the model's trainings it was measured in."""
-        measure = self.measure
-        return None if measure is None else lambda graph: {**measure(graph), "phase": phase}
+    def _measure_of(self, phase: int) -> Measure:
+        """What is measured, if anything is, and which of the model's trainings it is in."""
+        measure = self.measure or (lambda graph: {})
+        return lambda graph: {**measure(graph), "phase": phase}
 
     def folder_of(self, name: str) -> Path | None:
         """Where the training `name` keeps its checkpoints."""
