@@ -7,7 +7,7 @@ from dataclasses import dataclass
 LABELS_EPOCHS, LABELS_LEAST = 40, 300 * 256
 # Unlabelled images brought a point in five minutes, in which some 600,000 are seen, where there
 # were 1,000 labels of CIFAR-10 or fewer, and took two away where there were 4,000; there half an
-# hour with them is 1.1 points before 20 minutes of the labels alone ("Label efficiency" in
+# hour with them is 1.4 points before 20 minutes of the labels alone ("Label efficiency" in
 # docs/accuracy.md). In between: not measured.
 UNLABELLED_LOOKS, UNLABELLED_LEAST = 500, 400_000
 
