@@ -193,6 +193,7 @@ def test_what_is_printed_counts_the_kinds_and_names_the_files(run: Path, tmp_pat
     printed = capsys.readouterr().out
 
     assert "Near-duplicates: two images of one picture: 1, such as" in printed
+    assert "they differ from one another: 2 or more, such as" in printed
     assert "byte for byte the same as" in printed
     assert str(tmp_path / "suggestions.html") in printed.splitlines()[-1]
 
@@ -212,7 +213,7 @@ def test_earlier_suggestions_are_replaced_and_other_files_are_not(
     assert "mine" == (tmp_path / "other" / "suggestions.csv").read_text()
 
 
-def test_bad_input_is_refused_in_one_line(run: Path, tmp_path: Path, capsys, monkeypatch):
+def test_bad_input_is_refused_in_one_line(run: Path, tmp_path: Path, capsys):
     (tmp_path / "file").write_text("")
 
     assert "is no folder: expected a folder" in refusal(capsys, tmp_path / "absent")
@@ -222,8 +223,18 @@ def test_bad_input_is_refused_in_one_line(run: Path, tmp_path: Path, capsys, mon
         capsys, run, "--out", tmp_path / "file"
     )
     assert "--top" in refusal(capsys, run, "--top", "0")
+
+
+def test_without_cleanlab_all_but_wrong_labels_is_suggested(
+    run: Path, tmp_path: Path, capsys, monkeypatch
+):
     monkeypatch.setitem(sys.modules, "cleanlab.filter", None)
-    assert "pip install 'fewlabels[suggest]'" in refusal(capsys, run, "--out", tmp_path)
+
+    told = suggested(capsys, run, "--out", tmp_path)
+
+    assert 0 == told["counts"]["mislabelled"] < told["counts"]["label-next"]
+    assert told["notes"][0].startswith("No label is judged: labels that look wrong are found with")
+    assert told["notes"][0].endswith("pip install 'fewlabels[suggest]'.")
 
 
 def test_the_columns_of_the_table_are_those_of_the_rows():

@@ -40,9 +40,13 @@ def suspects(labels_N: np.ndarray, probabilities_NL: np.ndarray) -> tuple[np.nda
     return found, np.asarray(probabilities_NL, np.float64)[found, labels_N[found]]
 
 
-def check_installed() -> None:
-    """Raises ConfigError where cleanlab is not installed."""
-    _cleanlab()
+def why_not() -> str | None:
+    """Why no label can be judged here, and what to do about it; None where they can."""
+    try:
+        _cleanlab()
+    except ConfigError as error:
+        return str(error)
+    return None
 
 
 def _cleanlab():  # type: ignore[no-untyped-def]

@@ -42,7 +42,7 @@ def suggest_run(
     what `suggestions.json` holds, and where the files are
 
     Raises CheckpointError where there is no such run, DataError where images do not fit,
-    ConfigError where cleanlab is not installed or the files cannot be written.
+    ConfigError where the files cannot be written.
     """
     resolve(device)
     model = Model.load(run)
@@ -102,7 +102,8 @@ def text(told: Mapping[str, Any]) -> str:
     lines = list(told["notes"])
     for kind, title in KINDS.items():
         rows = [row for row in told["suggestions"] if row["kind"] == kind]
-        lines.append(f"{title}: {len(rows):,}" + ("" if not rows else ", such as"))
+        count = f"{len(rows):,}" + (" or more" if len(rows) == told["top"] else "")
+        lines.append(f"{title}: {count}" + ("" if not rows else ", such as"))
         for row in rows[:SHOWN]:
             name = row["name"] or f"{row['part']} image {row['number']}"
             lines.append(f"  {name}: {row['reason']}")

@@ -70,15 +70,12 @@ def find(
     """All suggestions, at most `top` of each kind, the most important first; and notes.
 
     A note says in a sentence why a kind could not be looked for.
-
-    Raises ConfigError where cleanlab is needed and not installed.
     """
     found: list[Suggestion] = []
     notes: list[str] = []
     sketches_NK = None
     if len(known.labelled):
         assert image_set.train.labels is not None
-        mislabelled.check_installed()
         labels_N = image_set.train.labels[known.labelled]
         features_ND = features_of(
             model,
@@ -87,7 +84,10 @@ def find(
             what="features of labelled images",
         )
         sketches_NK = sketches_of(model, features_ND, seed=seed)
-        found += _suspects(model, image_set, known, features_ND, labels_N, top, seed)
+        if why := mislabelled.why_not():
+            notes.append(f"No label is judged: {why}.")
+        else:
+            found += _suspects(model, image_set, known, features_ND, labels_N, top, seed)
         del features_ND  # gigabytes
         if model.head.kind == "logits":
             notes.append(
