@@ -2,12 +2,16 @@ r"""How well images of no class are told: AUROC on real images, by several detec
 
     python benchmarks/novelty.py --run runs/small --out docs/measured/novelty.json
     python benchmarks/novelty.py --run runs/small --with-unlabeled
+    python benchmarks/novelty.py --source ../shared/data/nette96 --with-unlabeled
 
 Two classes are held out of the labels of a fold. What is to be told apart are the training images
 without a label: those of the other classes against all those of the two. Test images have no part.
 With `--with-unlabeled` the set's own unlabelled images are learned from too, and nobody knows which
 of them are of the classes; but how many are, by what the set says (6,418 of 20,000 of nette96), so
 that the AUROC of all of them against the known ones tells that of the ones outside.
+
+Without `--run` it is the detector as `consistency` and `suggest` have it beside networks, which
+learns filters of its own.
 
 `--run` is a fit that learned no labels (kmeans-*, surrogate), such as
     fewlabels fit ../shared/data/nette96 --size 48 --fold 0 --set filters.n_filters=400 \
@@ -24,11 +28,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
+import fewlabels
 from fewlabels import heads, novelty, runs
 from fewlabels.heads import HeadConfig
+from fewlabels.images import Images
 from fewlabels.model import Model
 from fewlabels.model_views import view
 from fewlabels.run_images import images_for
+from fewlabels.ways.usable import scores_by_new_filters
 
 N_FOLDS = 5
 SHARE_INSIDE = 6418 / 20_000  # of nette96's unlabelled images are of its ten classes
@@ -37,25 +44,34 @@ HEAD = HeadConfig(kind="kernel", strengths=(0.03, 0.1), widths=(0.5,))
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--run", type=Path, required=True)
-    parser.add_argument("--source", help="of the images, if the run does not remember it")
+    parser.add_argument("--run", type=Path)
+    parser.add_argument("--source", help="of the images, if no run remembers it")
     parser.add_argument("--fold", type=int, default=0)
     parser.add_argument("--pairs", type=int, default=5, help="pairs of classes held out in turn")
     parser.add_argument("--with-unlabeled", action="store_true")
     parser.add_argument("--cache", type=Path, help="keeps what the run's model sees of the images")
     parser.add_argument("--out", type=Path, help="where to write the JSON")
     arguments = parser.parse_args()
-    model = Model.load(arguments.run)
-    if model.recipe.labels is not None:
-        parser.error("a run that learned from labels has seen the classes that are held out")
-    command = "benchmarks/novelty.py"
-    image_set, name = images_for(
-        model, arguments.run, arguments.source, command, ("train", "unlabeled")
-    )
+    if arguments.run is None and arguments.source is None:
+        parser.error("give the --run whose features tell, or the --source of images alone")
+    wanted = ("train", "unlabeled")
+    if arguments.run is None:
+        image_set, name = fewlabels.read(arguments.source, parts=wanted), arguments.source
+        described = {"recipe": "new filters", "image_size": image_set.train.size}
+    else:
+        model = Model.load(arguments.run)
+        if model.recipe.labels is not None:
+            parser.error("a run that learned from labels has seen the classes that are held out")
+        command = "benchmarks/novelty.py"
+        image_set, name = images_for(model, arguments.run, arguments.source, command, wanted)
+        described = {"recipe": model.recipe.as_dict(), "image_size": model.image_size}
     parts = {"train": image_set.train}
     if arguments.with_unlabeled:
         parts["unlabeled"] = image_set.unlabeled
-    seen = {part: sketches(model, part, images, arguments.cache) for part, images in parts.items()}
+    if arguments.run is None:
+        seen = parts
+    else:
+        seen = {part: sketches(model, part, one, arguments.cache) for part, one in parts.items()}
     labels_N, fold = image_set.train.labels, image_set.folds[arguments.fold]
     rows = []
     for first in range(0, 2 * arguments.pairs, 2):
@@ -67,8 +83,7 @@ def main() -> None:
         "images": Path(name).name,
         "fold": arguments.fold,
         "with_unlabeled": arguments.with_unlabeled,
-        "recipe": model.recipe.as_dict(),
-        "image_size": model.image_size,
+        **described,
         "commit": runs.commit(),
         "pairs": rows,
         "mean": {key: round(float(np.mean([row[key] for row in rows])), 4) for key in names},
@@ -90,19 +105,26 @@ def sketches(model: Model, part: str, images, cache: Path | None) -> np.ndarray:
 
 
 def measured(seen: dict, labels_N: np.ndarray, fold: np.ndarray, held: list[int]) -> dict:
-    """AUROC of each detector, with these classes held out."""
+    """AUROC of each detector, with these classes held out.
+
+    seen : of each part its sketches, or the images themselves for a detector that looks at these
+    """
     is_held_N = np.isin(labels_N, held)
     labelled = fold[~is_held_N[fold]]
     others = np.setdiff1d(np.arange(len(labels_N)), labelled)
-    labelled_NK, labels = seen["train"][labelled], labels_N[labelled]
-    unlabelled_MK = seen["train"][others]
-    inside = ~is_held_N[others]
-    n_known = len(others)
-    if "unlabeled" in seen:
-        unlabelled_MK = np.concatenate([unlabelled_MK, seen["unlabeled"]])
+    labels, inside, n_known = labels_N[labelled], ~is_held_N[others], len(others)
     row: dict = {"held_out": held}
-    for name, detector in DETECTORS.items():
-        scores_M = detector(labelled_NK, labels, unlabelled_MK)
+    if isinstance(seen["train"], Images):
+        found = {"novelty": with_new_filters(seen, labelled, others)}
+    else:
+        labelled_NK, unlabelled_MK = seen["train"][labelled], seen["train"][others]
+        if "unlabeled" in seen:
+            unlabelled_MK = np.concatenate([unlabelled_MK, seen["unlabeled"]])
+        found = {
+            name: detector(labelled_NK, labels, unlabelled_MK)
+            for name, detector in DETECTORS.items()
+        }
+    for name, scores_M in found.items():
         row[name] = round(float(roc_auc_score(inside, scores_M[:n_known])), 4)
         if "unlabeled" in seen:
             of_classes = scores_M[:n_known][inside]
@@ -112,6 +134,17 @@ def measured(seen: dict, labels_N: np.ndarray, fold: np.ndarray, held: list[int]
             share = SHARE_INSIDE * (10 - len(held)) / 10
             row[f"{name}, own unlabelled"] = round(float((mixed - share / 2) / (1 - share)), 4)
     return row
+
+
+def with_new_filters(seen: dict, labelled: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """`usable.scores_by_new_filters`, from the images."""
+    pixels = [seen["train"].pixels[others]]
+    if "unlabeled" in seen:
+        pixels.append(seen["unlabeled"].pixels)
+    unlabelled = Images(pixels=np.concatenate(pixels))
+    scores_M = scores_by_new_filters(seen["train"].take(labelled), unlabelled, seed=0, device="cpu")
+    assert scores_M is not None, "there are enough images"
+    return scores_M
 
 
 def confidence(labelled_NK, labels_N, unlabelled_MK) -> np.ndarray:
