@@ -134,6 +134,7 @@ def train(
         around.enter_context(torch.random.fork_rng(_devices(fabric.device)))
         around.enter_context(memory.kept())
         graph.to(device=fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        graph.train()  # one that goes on learning answered last, see `side_by_side.sharing`
         averaged = None
         if config.averaging:
             # a teacher has learned already
