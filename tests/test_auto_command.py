@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import fewlabels
 from fewlabels import (
     auto,
     auto_facts,
@@ -16,6 +17,7 @@ from fewlabels import (
     checkpoints,
     deciding,
     fitting,
+    learning,
     machine,
     promise,
     protocol,
@@ -88,6 +90,30 @@ def test_fit_picks_a_recipe_says_why_and_records_it(tiny_folder: Path, tmp_path,
     page = " ".join((run / "report.html").read_text().split())
     assert "The recipe was picked by auto: there are 40 unlabelled images" in page
     assert "consistency" == Model.load(run).recipe.name
+
+
+def test_a_large_map_has_its_time_from_what_is_promised(
+    tiny_folder: Path, tmp_path: Path, monkeypatch
+):
+    beside = []
+
+    def decide(*arguments, **named):
+        beside.append(named["beside"])
+        raise ConfigError("enough")
+
+    monkeypatch.setattr(deciding, "decide", decide)
+    monkeypatch.setattr(learning, "N_MAPPED", 50)
+    for n_mapped in (0, 50, 60, 10**6):
+        words = [str(tiny_folder), "--out", str(tmp_path / "run"), "--map", str(n_mapped)]
+        assert 2 == main(["fit", *words])
+
+    usual, same, more, all_there_are = beside
+    assert usual == same
+    assert 20 == more.n_answered - same.n_answered
+    assert 10 * promise.MAPPED == pytest.approx(more.writing - same.writing)
+    images = fewlabels.read(tiny_folder)
+    n_images = sum(map(len, images.parts().values()))
+    assert 2 * (n_images - 50) == all_there_are.n_answered - same.n_answered
 
 
 def test_without_unlabelled_images_auto_and_its_baseline_are_labels(

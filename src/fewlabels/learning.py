@@ -10,7 +10,7 @@ from fewlabels import auto, baseline, deciding, promise, recipes, unfinished
 from fewlabels.baseline import Gains
 from fewlabels.devices import resolve
 from fewlabels.images import ImageSet
-from fewlabels.options import Learning, seconds_of, settings_of
+from fewlabels.options import N_MAPPED, Learning, seconds_of, settings_of
 from fewlabels.progress import say
 from fewlabels.promise import spoken
 from fewlabels.protocol import N_CURVE, Outcome, Shared, copies_of_test, labelled_test, score
@@ -70,15 +70,17 @@ def learn(
     if asked.recipe == auto.NAME:
         if labelled_test(image_set) is not None:
             found = copies_of_test(image_set, plan)
+        n_mapped = min(asked.n_mapped, sum(map(len, image_set.parts().values())))
+        n_more = max(0, n_mapped - N_MAPPED)  # than WRITING has seconds for
         decided = deciding.decide(
             image_set,
             plan,
             deciding.Asked(settings=settings, budget_seconds=seconds, baseline=asked.baseline),
             began=began,
             beside=deciding.Beside(
-                writing=promise.WRITING,
+                writing=promise.WRITING + promise.MAPPED * n_more,
                 n_times=1 if found is None or not found[0].any() else 2,
-                n_answered=_n_answered(image_set, plan),
+                n_answered=_n_answered(image_set, plan) + 2 * n_more,  # what it is, where it lies
             ),
             folder=kept,
             **how,

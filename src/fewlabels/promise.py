@@ -31,6 +31,7 @@ SIDE = 32  # in pixels, of what is encoded to measure how fast that is
 LEARNING = 0.7  # of the speed of both passes alone: views, the optimizer and the teacher take time
 # seconds, on two cores that had other work too: the first layer's filters; files and the report
 FILTERS, WRITING = 2.0, 6.0
+MAPPED = 0.002  # more for each image on the map beyond the usual ("Maps and pages")
 ROOM = 0.02  # of the time, for what is not foreseen
 LEAST = 1.0  # seconds that a training needs at least
 # operations of `kmeans-1` for an entry of the kernel, and for clustering, about the same for all
