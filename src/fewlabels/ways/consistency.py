@@ -126,8 +126,13 @@ def learn(
     mean_L = pseudo_labels.weighted_mean(answers_ML, weights_M)
     temperature = watch.temperature(baseline, labels_way.USUAL_ALONE)
     sure_ML = pseudo_labels.sharpened(answers_ML, temperature)
-    shares_L = pseudo_labels.likely_shares(sure_ML, weights_M, prior_L)
-    aligned = aligns(config, mean_L, shares_L, prior_L, float(weights_M.sum()))
+    aligned = aligns(
+        config,
+        pseudo_labels.weighted_mean(sure_ML, weights_M),
+        pseudo_labels.likely_shares(sure_ML, weights_M, prior_L),
+        prior_L,
+        float(weights_M.sum()),
+    )
     if config.schedule == "steps":
         step = steps.PseudoLabelStep(
             config,
@@ -142,7 +147,7 @@ def learn(
     graph, facts = better(baseline, graph, watch)
     facts |= {"aligned": aligned, "n_unlabeled_used": 0 if facts["fell_back"] else n_used}
     if facts["n_unlabeled_used"] == 0:
-        facts["why_none_used"] = WORSE if facts["fell_back"] else NO_TIME
+        facts |= {"fell_back": True, "why_none_used": WORSE if facts["fell_back"] else NO_TIME}
     return _with_head(graph, watch, n_classes, facts)
 
 
