@@ -57,8 +57,9 @@ def main() -> None:
 
 
 def drawn(whole: ImageSet, n_each: int) -> ImageSet:
-    """So many labels of each class, drawn with seed 0; all other training images come after them,
-    and the unlabelled part, which is empty, is what a case makes of these.
+    """So many labels of each class, drawn with seed 0.
+
+    All other training images, labels and all, are the unlabelled part, which a case takes from.
     """
     (chosen,) = splits.plan(whole, labels=n_each * len(whole.class_names), seed=0).folds
     rest = np.setdiff1d(np.arange(len(whole.train)), chosen)

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 import fewlabels
-from fewlabels import runs, splits, suggesting
+from fewlabels import mislabelled, runs, splits, suggesting
 from fewlabels.model import Model
 from fewlabels.options import seconds_of, settings_of
 from fewlabels.suggestions import MISLABELLED
@@ -35,9 +35,11 @@ def main() -> None:
     parser.add_argument("--wrong", type=float, default=0.05, help="part of the labels")
     parser.add_argument("--top", type=int, default=100)
     parser.add_argument("--set", action="append", default=[], help="a setting, as for fewlabels")
-    parser.add_argument("--model", type=Path, help="keeps the model, or is one that was kept")
+    parser.add_argument("--model", type=Path, help="keeps the model, or is one kept by this call")
     parser.add_argument("--out", type=Path, help="where to write the JSON")
     asked = parser.parse_args()
+    if why := mislabelled.why_not():
+        parser.error(why)
     data = Path(os.environ.get("FEWLABELS_DATA", REPOSITORY.parent / "shared" / "data"))
     found = fewlabels.read(data / "cifar10")
     labels_N, n_classes = found.train.labels.copy(), len(found.class_names)

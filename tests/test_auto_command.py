@@ -245,10 +245,12 @@ def test_what_is_its_own_baseline_has_all_of_the_time(
     quick(learning=1000.0)
     monkeypatch.setattr(auto_facts, "UNLABELLED_LEAST", least)
 
-    decided, _ = decide(tiny_set, baseline=True)
+    decided, heard = decide(tiny_set, baseline=True)
     alone, _ = decide(tiny_set)
 
     assert "labels" == decided.recipe.name
+    assert ("half of the time, beside a baseline, is too short" in heard.text) == (n_networks == 1)
+    assert decided.record["facts"] == alone.record["facts"]
     assert without == alone.recipe.name
     assert n_networks == decided.recipe.n_networks
     # it is learned twice, for copies of test images; wide networks answer 2.7 times as long

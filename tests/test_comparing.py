@@ -132,6 +132,17 @@ def test_trainings_of_less_than_an_epoch_are_told_apart_by_their_phase():
     assert [17, 9, 0] == [curve.began for curve in curves]
 
 
+def test_a_fold_or_a_baseline_after_a_training_of_less_than_an_epoch_is_another_model():
+    student = epoch(0.9, 9.0, test_accuracy=0.1, phase=3, step=40)
+    fold = [epoch(1.0, 3.0, test_accuracy=0.2, phase=1, step=50)]
+    alone = [epoch(1.0, 3.0, step=16), epoch(2.0, 6.0, test_accuracy=0.2, step=32)]
+
+    for lines in (fold, alone):
+        curves = curves_of([student, *lines])["test"]
+        assert [(0.1,), (0.2,)] == [curve.accuracy for curve in curves]
+        assert [0, 0] == [curve.began for curve in curves]
+
+
 def test_what_was_measured_is_taken_over_the_mean_of_the_steps():
     lines = [epoch(n, n * 5.0, accuracy_train=0.5, train_accuracy=0.6) for n in (1, 2)]
 

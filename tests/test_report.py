@@ -164,7 +164,7 @@ def test_that_unlabelled_images_taught_nothing_is_said_with_and_without_a_score(
     findings: Findings, left_out: tuple[str, ...]
 ):
     scores = {name: value for name, value in findings.scores.items() if name not in left_out}
-    told = "<b>The unlabelled images were not learned from: there are none. What the labels alone"
+    told = "<b>No answers to unlabelled images were learned from: there are none.</b>"
 
     assert told not in page.render(replace(findings, scores=scores))
     scores["why_none_used"] = "there are none"

@@ -128,8 +128,9 @@ def test_photographs_of_one_size_end_with_96_pixels_and_with_what_is_asked(tmp_p
 
     assert (96, 96) == found.train.size
     (note,) = found.notes
-    assert note.startswith("the images are larger than 96 pixels: each was resized and centre-")
+    assert note.startswith("the images are larger than 96 pixels, or of mixed sizes: each was")
     assert (120, 120) == read(tmp_path, size=120).train.size
+    assert (130, 120) == read(tmp_path, largest=None).train.size
 
 
 def test_one_damaged_image_of_another_size_does_not_change_the_size(mixed):

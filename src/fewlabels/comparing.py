@@ -146,9 +146,9 @@ def points_of(training: Sequence[Record], name: str) -> list[tuple[float, float,
 def models_of(lines: Sequence[Record]) -> list[list[list[Record]]]:
     """The lines with an epoch and seconds, by model and by training.
 
-    A new training begins where the epochs of a stage begin anew, or its `phase` is higher, as that
-    of a training of less than an epoch. One whose `phase` is higher goes on with the model of that
-    before it.
+    A new training begins where the epochs or steps of a stage begin anew, or the `phase` is
+    another, as after a training of less than an epoch. One whose `phase` is higher goes on with the
+    model of that before it.
     """
     trainings: list[list[Record]] = []
     running: dict[str, list[Record]] = {}  # stage -> its last training
@@ -156,8 +156,7 @@ def models_of(lines: Sequence[Record]) -> list[list[list[Record]]]:
         stage, epoch = str(line.get("stage")), finite(line.get("epoch"))
         if epoch is None or finite(line.get("seconds")) is None:
             continue
-        before = running.get(stage)
-        if not before or epoch <= before[-1]["epoch"] or 0 < _phase(before) < _phase([line]):
+        if stage not in running or _is_another(line, running[stage]):
             running[stage] = []
             trainings.append(running[stage])
         running[stage].append(line)
@@ -168,6 +167,14 @@ def models_of(lines: Sequence[Record]) -> list[list[list[Record]]]:
         else:
             models.append([training])
     return models
+
+
+def _is_another(line: Record, training: Sequence[Record]) -> bool:
+    """Whether a line with an epoch is of a training after this one."""
+    last, phase, its_phase = training[-1], _phase([line]), _phase(training)
+    counted = [name for name in ("epoch", "step") if name in line and name in last]
+    begins_anew = any(line[name] <= last[name] for name in counted)
+    return begins_anew or (phase > 0 and its_phase > 0 and phase != its_phase)
 
 
 def _phase(training: Sequence[Record]) -> float:

@@ -23,6 +23,7 @@ from fewlabels.recipe import Recipe
 from fewlabels.whole_files import write_file
 
 FILE = "auto.json"  # beside the checkpoints
+NO_TIME_FOR_BOTH = "half of the time, beside a baseline, is too short for unlabelled images"
 HELD = 20  # labelled images of a class that a model answers some three times
 
 
@@ -52,9 +53,6 @@ class Asked:
     settings: Mapping[str, str]
     budget_seconds: float | None
     baseline: bool = False
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +102,7 @@ def decide(
         kept = _decided(image_set, plan, asked, beside, device, precision, agreed)
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-            write_file(folder / FILE, json.dumps({"asked": asked.as_dict(), "decided": kept}))
+            write_file(folder / FILE, json.dumps({"asked": asdict(asked), "decided": kept}))
     for line in kept["said"]:
         say(line)
     return Decided(
@@ -162,8 +160,8 @@ def _decided(
         if asked.budget_seconds is not None:
             whole = n_folds * asked.budget_seconds
         else:
-            usual = n_each * (auto.usual_seconds(n_pool, learning) + narrow)
-            usual += promise.FILTERS + beside.writing + gone
+            each = n_each * (auto.usual_seconds(n_pool, learning) + narrow)
+            usual = each + promise.FILTERS + beside.writing + gone
             whole = n_folds * min(auto.USUAL_SECONDS, usual)
         return whole, promise.for_each(whole, gone, n_folds * n_each, narrow, beside.writing)
 
@@ -190,9 +188,11 @@ def _decided(
     facts, choice, recipe = chosen(beside.n_times + n_baselines)
     if n_baselines and recipe.is_of_labels_alone:  # no baseline takes a part of its time
         n_baselines = 0
-        alone = chosen(beside.n_times)
-        if alone[2].is_of_labels_alone:
-            facts, choice, recipe = alone
+        facts, otherwise, alone = chosen(beside.n_times)
+        if alone.is_of_labels_alone:
+            choice, recipe = otherwise, alone
+        else:
+            choice = replace(choice, reasons=(NO_TIME_FOR_BOTH, *choice.reasons[1:]))
     n_each = beside.n_times + n_baselines
     whole, _ = time_for(n_each)
     n_narrow = beside.n_times * recipe.n_networks + n_baselines * recipe.n_alone
@@ -279,7 +279,7 @@ def _kept(folder: Path | None, asked: Asked) -> dict[str, Any] | None:
             f"{path} is damaged ({type(error).__name__}): {checkpoints.ANEW}"
         ) from error
     if before != asked:
-        names = [k for k, v in asked.as_dict().items() if v != before.as_dict()[k]]
+        names = [k for k, v in asdict(asked).items() if v != asdict(before)[k]]
         raise CheckpointError(
             f"{path} was decided for {_told(before, names)}, not {_told(asked, names)}: give the "
             f"same, or {checkpoints.ANEW}"

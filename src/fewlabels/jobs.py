@@ -40,8 +40,8 @@ from fewlabels.sources.writing import Layout, convert
 from fewlabels.torchrun import is_first
 
 
-def read_source(source: str, reading: Reading) -> ImageSet:
-    return read(source, size=reading.size, strict=reading.strict, seed=reading.seed)
+def read_source(source: str, reading: Reading, **how: Any) -> ImageSet:
+    return read(source, size=reading.size, strict=reading.strict, seed=reading.seed, **how)
 
 
 def look(source: str, reading: Reading) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def convert_source(
 ) -> dict[str, Any]:
     """`fewlabels convert`: the set in another layout."""
     refuse_inside(source, dest)
-    image_set = read_source(source, reading)
+    image_set = read_source(source, reading, largest=None)
     convert(image_set, dest, to, overwrite=overwrite)
     counts = {part: len(images) for part, images in image_set.parts().items()}
     return {"converted": str(dest), "layout": to, "images": counts}

@@ -63,8 +63,6 @@ def learn(
     how: dict[str, Any] = {"seed": asked.seed, "device": resolve(asked.device)}
     how |= {"precision": asked.precision, "resume": resume}
     kept, size = folder / unfinished.CHECKPOINTS, image_set.train.size
-    if asked.baseline:
-        plan = baseline.set_aside(image_set, plan, asked.seed)
     found: Shared | None = None
     decided: deciding.Decided | None = None
     if asked.recipe == auto.NAME:
@@ -91,6 +89,8 @@ def learn(
         _say_of_size(recipes.of_size(asked.recipe, size), settings)
         if asked.baseline and not baseline.is_own(recipe, image_set, plan):
             seconds = baseline.half(seconds)
+    if asked.baseline and not baseline.is_own(recipe, image_set, plan):
+        plan = baseline.set_aside(image_set, plan, asked.seed)
     outcome = score(
         image_set, recipe, plan, budget_seconds=seconds, checkpoints=kept, found=found, **how
     )

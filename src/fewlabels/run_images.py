@@ -29,6 +29,7 @@ def images_for(
         image_set = read(
             given,
             size=height if height == width else None,
+            largest=None,  # what is not square was learned from as it is
             strict=bool(remembered.get("strict", False)),
             seed=int(remembered.get("seed", 0)),
             parts=parts,

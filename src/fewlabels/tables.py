@@ -51,8 +51,8 @@ def scores_text(scores: Mapping[str, Any]) -> str:
         )
         if scores.get("n_leaked"):
             lines.append(
-                f"without the {scores['n_leaked']:,} test images that lie among the unlabelled: "
-                f"accuracy {percent(scores['accuracy_clean'])}"
+                f"learned without copies of the {scores['n_leaked']:,} test images that lie among "
+                f"the unlabelled: accuracy {percent(scores['accuracy_clean'])}"
             )
         lines.append(
             table([(name, percent(one)) for name, one in scores["accuracy_per_class"].items()])

@@ -35,7 +35,8 @@ class TrainingConfig:
         the first steps it keeps less, see `averaging.keeping`; 0 for no average
     clip : longest gradient; 0 for no limit
     small_part, small_side : in this first part of the training images are shrunk to this part of
-        their side, which takes less time a step: coarse things are learned first
+        their side, which takes less time a step: coarse things are learned first; those that
+        would then have a side under 17 pixels stay as they are
     checkpoint_minutes : between two checkpoints
     tensorboard : write what is measured for TensorBoard too
     """

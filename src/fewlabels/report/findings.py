@@ -198,13 +198,13 @@ def flat_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, st
 
 
 def unused(scores: Mapping[str, Any]) -> list[str]:
-    """Where a network did not learn from the unlabelled images that it was to: that, and why."""
+    """Where a network did not learn from answers to unlabelled images, as it was to: and why."""
     folds = scores.get("folds") or [scores]
     whys = [fold["why_none_used"] for fold in folds if fold.get("why_none_used")]
     if not whys:
         return []
     where = "" if len(folds) == 1 else f" in {len(whys)} of {len(folds)} folds"
     return [
-        f"The unlabelled images were not learned from{where}: {'; '.join(dict.fromkeys(whys))}. "
-        "What the labels alone taught answers."
+        f"No answers to unlabelled images were learned from{where}: "
+        f"{'; '.join(dict.fromkeys(whys))}."
     ]

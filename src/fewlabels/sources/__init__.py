@@ -18,7 +18,7 @@ from types import ModuleType
 from fewlabels.errors import DataError
 from fewlabels.images import PARTS, ImageSet
 from fewlabels.sources import folders, shards, stl10, torch7
-from fewlabels.sources.pixels import Options
+from fewlabels.sources.pixels import LARGEST_CHOSEN_SIZE, Options
 from fewlabels.sources.resizing import resized
 
 LAYOUTS = (
@@ -31,6 +31,7 @@ def read(
     source: str | Path,
     *,
     size: int | None = None,
+    largest: int | None = LARGEST_CHOSEN_SIZE,
     strict: bool = False,
     seed: int = 0,
     parts: Collection[str] | None = None,
@@ -42,7 +43,9 @@ def read(
     source : a folder, or one of the names `stl10` (downloaded once), `digits`, `shapes`. A folder
         of such a name is meant only if written with a slash (`./stl10`) or given as a Path.
     size : height and width in pixels that every image is resized and centre-cropped to; None
-        leaves a set of one size of up to 96 pixels as it is, see `gathering.gather` for others
+        leaves a set of one size as it is, but for image files that are larger than `largest`, and
+        lets a set of mixed sizes choose (see `gathering.gather`)
+    largest : pixels of the shorter side; None for any
     strict : stop at the first damaged image, instead of naming, counting and skipping it
     seed : of made sets
     parts : the parts that are wanted, such as ("test",), so that no other is decoded; None for
@@ -52,7 +55,7 @@ def read(
     not fit or it has none of the parts; ValueError for a part that cannot be.
     """
     wanted = None if parts is None else frozenset(parts)
-    options = Options(size=size, strict=strict, seed=seed, parts=wanted)
+    options = Options(size=size, largest=largest, strict=strict, seed=seed, parts=wanted)
     if isinstance(source, str) and source in _named():
         image_set = _named()[source](options)
     else:

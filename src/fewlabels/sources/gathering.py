@@ -18,6 +18,7 @@ from fewlabels.images import Damaged, Images, no_images
 from fewlabels.progress import say, stage
 from fewlabels.sources.beside import read_folds
 from fewlabels.sources.pixels import (
+    LARGEST_CHOSEN_SIZE,
     DamagedImageError,
     Options,
     decode,
@@ -26,8 +27,6 @@ from fewlabels.sources.pixels import (
 )
 from fewlabels.sources.storing import store
 from fewlabels.threads import in_threads
-
-LARGEST_CHOSEN_SIZE = 96  # pixels; STL-10's, for which the recipes are made
 
 
 class Entry(NamedTuple):
@@ -79,9 +78,9 @@ def gather(
     """Decode parts of a set; the part `train` gives the classes where no names are given.
 
     With `options.size` every image is fitted to it. Without, images of one size (square or not)
-    whose shorter side has up to 96 pixels stay as they are; if sizes are mixed or larger, all are
-    fitted to the most common shorter side (of equally common ones the smallest) or to 96 pixels if
-    that is less, and a note says so.
+    whose shorter side has up to `options.largest` pixels stay as they are; if sizes are mixed or
+    larger, all are fitted to the most common shorter side (of equally common ones the smallest) or
+    to 96 pixels if that is less, and a note says so.
 
     Parameters
     ----------
@@ -171,9 +170,10 @@ class _Reader:
             self.shape = self.shape or pixels.shape
             if pixels.shape != self.shape:
                 raise _NoSizeError("have mixed sizes")
-            if self.options.size is None and min(pixels.shape[1:]) > LARGEST_CHOSEN_SIZE:
+            largest = self.options.largest if self.options.size is None else None
+            if largest is not None and min(pixels.shape[1:]) > largest:
                 # photographs of a camera would fill the disk, and take hours to learn from
-                raise _NoSizeError(f"are larger than {LARGEST_CHOSEN_SIZE} pixels")
+                raise _NoSizeError(f"are larger than {largest} pixels, or of mixed sizes")
             good.append(entry._replace(data=b""))  # the content is not needed any more
             kept.append(position)
             yield pixels

@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 from fewlabels.errors import ConfigError
 from fewlabels.images import PARTS
 
+LARGEST_CHOSEN_SIZE = 96  # pixels; STL-10's, for which the recipes are made
 LARGEST_SIZE = 4096  # pixels; one image of it is 50 MB
 
 
@@ -19,14 +20,17 @@ LARGEST_SIZE = 4096  # pixels; one image of it is 50 MB
 class Options:
     """How a source is read; every format's `read(path, options)` takes one.
 
-    size : height and width in pixels that images are brought to; None leaves a set of one size of
-        up to 96 pixels as it is, and lets others choose (see `gathering.gather`)
+    size : height and width in pixels that images are brought to; None leaves a set of one size as
+        it is, and lets a set of mixed sizes choose (see `gathering.gather`)
+    largest : of image files, without a size: larger ones of one size are brought to it; None keeps
+        them
     strict : stop at the first damaged image instead of naming, counting and skipping it
     seed : of made sets
     parts : those that are wanted; None for all. A format need not read the others
     """
 
     size: int | None = None
+    largest: int | None = LARGEST_CHOSEN_SIZE
     strict: bool = False
     seed: int = 0
     parts: frozenset[str] | None = None
