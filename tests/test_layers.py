@@ -87,7 +87,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "report_job",
         "jobs",
         "figure_settings figure_material map_figures network_figure report_figures figures_job",
-        "strangers",
+        "strangers judging",
         "suggesting suggest_job",
         "tracing trace_job trace_losses trace_pictures",
     ),

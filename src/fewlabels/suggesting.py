@@ -4,13 +4,11 @@ Shapes: N labelled images, M unlabelled ones, L classes.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from fewlabels import choosing, heads, mislabelled, near_copies, splits, strangers
-from fewlabels.heads import HeadConfig
+from fewlabels import choosing, judging, mislabelled, near_copies, splits, strangers
 from fewlabels.images import Images, ImageSet
 from fewlabels.joined import Joined
 from fewlabels.model import Model
@@ -25,8 +23,6 @@ from fewlabels.suggestions import (
     Suggestion,
     place_in,
 )
-
-ANOTHER_HEAD = HeadConfig(kind="logistic", strengths=(0.003, 0.03, 0.3))  # on a network's features
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -76,24 +72,19 @@ def find(
     sketches_NK = None
     if len(known.labelled):
         assert image_set.train.labels is not None
-        labels_N = image_set.train.labels[known.labelled]
+        labelled = image_set.train.take(known.labelled)
         features_ND = features_of(
-            model,
-            image_set.train.take(known.labelled),
-            device=device,
-            what="features of labelled images",
+            model, labelled, device=device, what="features of labelled images"
         )
         sketches_NK = sketches_of(model, features_ND, seed=seed)
         if why := mislabelled.why_not():
             notes.append(f"No label is judged: {why}.")
         else:
-            found += _suspects(model, image_set, known, features_ND, labels_N, top, seed)
-        del features_ND  # gigabytes
-        if model.head.kind == "logits":
-            notes.append(
-                "The network itself learned from these labels, so wrong ones are told less surely "
-                "than by a recipe that ends in a head."
+            answers_NL = judging.answers(
+                model, labelled, features_ND, known.unlabelled, seed=seed, device=device
             )
+            found += _suspects(image_set, known, answers_NL, top)
+        del features_ND  # gigabytes
     else:
         notes.append(
             "The set has other classes than the model, so its labels are not used: no label is "
@@ -108,23 +99,12 @@ def find(
 
 
 def _suspects(
-    model: Model,
-    image_set: ImageSet,
-    known: Sorted,
-    features_ND: torch.Tensor,
-    labels_N: np.ndarray,
-    top: int,
-    seed: int,
+    image_set: ImageSet, known: Sorted, answers_NL: np.ndarray, top: int
 ) -> Iterator[Suggestion]:
-    """Labelled images whose label is unlikely to heads that did not learn from it."""
-    names = model.class_names
-    if model.recipe.is_committee:
-        features_ND = features_ND[:, len(names) :]  # the network's logits learned from each label
-    with stage("judging labels", total=1):
-        answers_NL = heads.out_of_fold(
-            features_ND, torch.from_numpy(labels_N), len(names), _judge(model), seed=seed
-        ).numpy()
-        suspects, probability = mislabelled.suspects(labels_N, answers_NL)
+    """Labelled images whose label is unlikely by answers that did not learn from it."""
+    assert image_set.train.labels is not None
+    names, labels_N = image_set.class_names, image_set.train.labels[known.labelled]
+    suspects, probability = mislabelled.suspects(labels_N, answers_NL)
     for index, of_label in zip(suspects[:top].tolist(), probability[:top].tolist(), strict=True):
         answered = int(answers_NL[index].argmax())
         best, label = float(answers_NL[index, answered]), names[labels_N[index]]
@@ -138,16 +118,6 @@ def _suspects(
             probability=best,
             label=label,
         )
-
-
-def _judge(model: Model) -> HeadConfig:
-    """The head that judges labels: the model's, with the settings that it chose, or another."""
-    config, chosen = model.recipe.head, model.head.chosen
-    if config is None or model.head.kind == "logits":
-        return ANOTHER_HEAD
-    strengths = (chosen["strength"],) if "strength" in chosen else config.strengths
-    widths = (chosen["relative_width"],) if "relative_width" in chosen else config.widths
-    return replace(config, strengths=strengths, widths=widths)
 
 
 def _unlabelled(
