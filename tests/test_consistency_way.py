@@ -239,20 +239,25 @@ def test_a_network_that_got_worse_is_not_taken_and_a_warning_says_so(monkeypatch
 def test_auto_aligns_only_where_the_answers_lie_as_the_labels_do():
     config, prior_L = ConsistencyConfig(balance_tolerance=0.1), torch.tensor([0.4, 0.3, 0.3])
     with progress.watching(Heard()) as heard:
-        near = usable.aligns(config, torch.tensor([0.45, 0.3, 0.25]), prior_L, prior_L)
-        far = usable.aligns(config, torch.tensor([0.6, 0.3, 0.1]), prior_L, prior_L)
+        near = usable.target_shares(config, torch.tensor([0.45, 0.3, 0.25]), prior_L, prior_L)
+        far = usable.target_shares(config, torch.tensor([0.6, 0.3, 0.1]), prior_L, prior_L)
         without_one = torch.tensor([0.58, 0.4, 0.02])
         low = torch.tensor([0.46, 0.37, 0.17])
         tolerant = replace(config, balance_tolerance=0.2)
-        missing = usable.aligns(tolerant, low, without_one, prior_L, n_images=70)
+        missing = usable.target_shares(tolerant, low, without_one, prior_L, n_images=70)
         # one of 18 images may be missing by chance, and none is where the mean is not low
-        few = usable.aligns(tolerant, low, without_one, prior_L, n_images=60)
-        not_low = usable.aligns(config, torch.tensor([0.45, 0.3, 0.25]), without_one, prior_L)
+        few = usable.target_shares(tolerant, low, without_one, prior_L, n_images=60)
+        not_low = usable.target_shares(
+            config, torch.tensor([0.45, 0.3, 0.25]), without_one, prior_L
+        )
 
-    assert (True, False, False, True, True) == (near, far, missing, few, not_low)
+    assert near is few is not_low is prior_L
+    assert far is None
+    assert missing is without_one
     assert "of 1 of the 3 classes there is hardly an unlabelled image" in heard.said_[2]
     assert "5 % of the answers lie elsewhere, so answers are aligned" in heard.said_[0]
     assert "not shared among the classes as the labels are: 20 %" in heard.said_[1]
     on, off = (replace(config, alignment=word) for word in ("on", "off"))
-    assert usable.aligns(on, torch.tensor([1.0, 0, 0]), torch.tensor([1.0, 0, 0]), prior_L)
-    assert not usable.aligns(off, prior_L, prior_L, prior_L)
+    first = torch.tensor([1.0, 0, 0])
+    assert usable.target_shares(on, first, first, prior_L) is prior_L
+    assert usable.target_shares(off, prior_L, prior_L, prior_L) is None

@@ -112,7 +112,7 @@ def rounds_of(parts, budget: float, share: float = 1.0):
     course = course_of(parts, budget=budget)
     course.first = starts.first_layer(coloured(seed=9), parts, seed=0)
     watch = Watch(held=coloured((2, 2, 2)), flips=True, device="cpu")
-    return rounds.train(course, course.new_network(), others, torch.full((3,), 1 / 3), False, watch)
+    return rounds.train(course, course.new_network(), others, torch.full((3,), 1 / 3), None, watch)
 
 
 def test_students_share_the_time_of_the_rounds_and_see_unlike_images(monkeypatch):
@@ -314,6 +314,40 @@ def test_a_round_that_the_answers_left_no_time_for_is_left_out(monkeypatch):
 
     assert "there is no time for round 1: raise --budget" in heard.text
     assert 0 == learned.facts["n_unlabeled_used"]
+
+
+def test_offsets_are_how_much_more_often_a_class_is_seen_than_it_is_to_be_answered():
+    answers = np.array([[1, 0], [1, 0], [0.5, 0.5], [0, 1]], np.float32)
+
+    # by half as much: 1 + 0.5 + 0.25 and 0.25 + 1 of 3, against a quarter and three
+    found = rounds.offsets(answers, np.array([1, 2]), 2, torch.tensor([0.25, 0.75]))
+    assert [1.75 / 3 / 0.25, 1.25 / 3 / 0.75] == pytest.approx(found.exp().tolist())
+
+
+@pytest.mark.parametrize(("target", "n_offsets"), [("prior", 0), ("likely", 2), (None, 2)])
+def test_students_who_see_other_shares_learn_to_answer_for_those_of_the_labels(
+    target, n_offsets, monkeypatch
+):
+    seen, prior_L = [], torch.full((3,), 1 / 3)
+    usual = rounds.cross_entropy
+
+    def cross_entropy(**how):
+        seen.append(how["offsets_L"])
+        return usual(**how)
+
+    monkeypatch.setattr(rounds, "cross_entropy", cross_entropy)
+    parts = parts_with(schedule="rounds", n_rounds=1, n_students=2, least_threshold=0.0)
+    course = course_of(parts)
+    course.first = starts.first_layer(coloured(seed=9), parts, seed=0)
+    others = usable.Usable(images=unlabelled((45, 45, 0)), weights=np.ones(90, np.float32))
+    watch = Watch(held=coloured((2, 2, 2)), flips=True, device="cpu")
+    targets = {"prior": prior_L, "likely": torch.tensor([0.5, 0.5, 0.0]), None: None}
+
+    rounds.train(course, course.new_network(), others, prior_L, targets[target], watch)
+
+    assert n_offsets == sum(one is not None for one in seen)
+    if target == "likely":  # no answer is the third class, and a fifth of what is seen is labelled
+        assert all(one[2] < -0.5 < one[0] for one in seen)
 
 
 def test_rounds_end_where_no_answer_is_sure():

@@ -141,6 +141,15 @@ def test_labels_may_be_parts_of_classes():
     assert hard[1] == soft[1]
 
 
+def test_offsets_are_added_to_the_logits_while_they_learn():
+    images, labels = MadeExamples().batch(np.arange(6), 0)
+    graph, offsets_L = small_graph(dropout=0.0).eval(), torch.tensor([1.0, 0.0, -2.0])
+
+    loss, _ = cross_entropy(offsets_L=offsets_L)(graph, (images, labels))
+
+    torch.testing.assert_close(loss, F.cross_entropy(graph(images) + offsets_L, labels))
+
+
 def test_frozen_nodes_stay_as_they_are():
     expected = small_graph().freeze("conv", "norm").state_dict()
 

@@ -35,7 +35,11 @@ class TaughtStep(nn.Module, ABC):
         """As `Step`, beside the teacher; buffers are changed in place."""
 
 
-def cross_entropy(label_smoothing: float = 0.0, accuracy: str = "accuracy_train") -> Step:
+def cross_entropy(
+    label_smoothing: float = 0.0,
+    accuracy: str = "accuracy_train",
+    offsets_L: Tensor | None = None,
+) -> Step:
     """The usual step: (images, labels) -> cross-entropy, and the accuracy before the step.
 
     Labels are classes, int64 (N,), or parts of classes, float (N, L).
@@ -43,11 +47,17 @@ def cross_entropy(label_smoothing: float = 0.0, accuracy: str = "accuracy_train"
     Parameters
     ----------
     accuracy : name of that fact; another one where the labels are not the task's own classes
+    offsets_L : added to the logits while they learn: logarithms of how much more frequent the
+        classes are in training than where the network answers, so that its own logits are as they
+        should be there (Menon et al., Long-tail learning via logit adjustment, ICLR 2021,
+        equation 10)
     """
 
     def step(network: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         images, labels = batch
         logits_NL = network(images)
+        if offsets_L is not None:
+            logits_NL = logits_NL + offsets_L.to(logits_NL)
         loss = F.cross_entropy(logits_NL, labels, label_smoothing=label_smoothing)
         classes = labels if labels.ndim == 1 else labels.argmax(1)
         return loss, {accuracy: (logits_NL.detach().argmax(1) == classes).float().mean()}

@@ -25,7 +25,7 @@ from fewlabels.ways import labels as labels_way
 from fewlabels.ways import pseudo_labels, rounds, starts, steps
 from fewlabels.ways.consistency_config import ConsistencyParts
 from fewlabels.ways.course import Course, Time
-from fewlabels.ways.usable import aligns, answers_to_some, usable
+from fewlabels.ways.usable import answers_to_some, target_shares, usable
 from fewlabels.ways.watching import Watch, difference, is_worse
 
 LABELS_ALONE = "labels-alone"  # the training that has all of the time
@@ -126,7 +126,7 @@ def learn(
     mean_L = pseudo_labels.weighted_mean(answers_ML, weights_M)
     temperature = watch.temperature(baseline, labels_way.USUAL_ALONE)
     sure_ML = pseudo_labels.sharpened(answers_ML, temperature)
-    aligned = aligns(
+    target_L = target_shares(
         config,
         pseudo_labels.weighted_mean(sure_ML, weights_M),
         pseudo_labels.likely_shares(sure_ML, weights_M, prior_L),
@@ -136,16 +136,19 @@ def learn(
     if config.schedule == "steps":
         step = steps.PseudoLabelStep(
             config,
-            prior_L=prior_L,
+            prior_L=prior_L if target_L is None else target_L,
             answered_L=mean_L,
-            aligns=aligned,
+            aligns=target_L is not None,
             label_smoothing=parts.steps.label_smoothing,
         )
         graph, n_used = steps.train(course, baseline, found, step)
     else:
-        graph, n_used = rounds.train(course, baseline, found, prior_L, aligned, watch)
+        graph, n_used = rounds.train(course, baseline, found, prior_L, target_L, watch)
     graph, facts = better(baseline, graph, watch)
-    facts |= {"aligned": aligned, "n_unlabeled_used": 0 if facts["fell_back"] else n_used}
+    facts |= {
+        "aligned": target_L is prior_L,
+        "n_unlabeled_used": 0 if facts["fell_back"] else n_used,
+    }
     if facts["n_unlabeled_used"] == 0:
         facts |= {"fell_back": True, "why_none_used": WORSE if facts["fell_back"] else NO_TIME}
     return _with_head(graph, watch, n_classes, facts)

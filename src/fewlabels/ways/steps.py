@@ -68,9 +68,9 @@ class PseudoLabelStep(TaughtStep):
 
     Parameters
     ----------
-    prior_L : the classes' shares among the labels
+    prior_L : shares of the classes, those among the labels or likely ones
     answered_L : the mean answer to start from, for the alignment
-    aligns : whether answers are aligned
+    aligns : whether answers are aligned, with these shares
     label_smoothing : of labelled images
 
     Attributes

@@ -136,37 +136,39 @@ def answers_to_some(course: Course, baseline: Graph, usable: Usable) -> tuple[Te
     return answers_ML, torch.from_numpy(usable.weights[chosen])
 
 
-def aligns(
+def target_shares(
     config: ConsistencyConfig,
     mean_L: Tensor,
-    shares_L: Tensor,
+    likely_L: Tensor,
     prior_L: Tensor,
     n_images: float = math.inf,
-) -> bool:
-    """Whether answers are aligned; for "auto", where the mean answer is near the labels' shares.
+) -> Tensor | None:
+    """The shares of the classes that the answers are brought to; None to leave them as they are.
+
+    For "auto" the labels' shares where the mean answer is near them, and the likely ones where a
+    class is missing: else other classes' images would be taken for its own.
 
     Parameters
     ----------
     mean_L : the mean answer, as sure as it is right
-    shares_L : as `pseudo_labels.likely_shares`, which tell whether a class is missing: alignment
-        would take other classes' images for its own
+    likely_L : as `pseudo_labels.likely_shares`, which tell whether a class is missing
     n_images : that both were told by; a class of few of them may be missing by chance
     """
     if config.alignment != "auto":
-        return config.alignment == "on"
+        return prior_L if config.alignment == "on" else None
     moved = pseudo_labels.imbalance(mean_L, prior_L)
-    missing_L = (shares_L < MISSING * prior_L) & (mean_L < LOW * prior_L)
+    missing_L = (likely_L < MISSING * prior_L) & (mean_L < LOW * prior_L)
     n_missing = int((missing_L & (prior_L * n_images >= LEAST_EXPECTED)).sum())
     if n_missing:
         say(
             f"of {n_missing} of the {len(prior_L)} classes there is hardly an unlabelled image, it "
-            "seems, so answers are not aligned"
+            "seems, so hardly one is taken for them"
         )
-        return False
+        return likely_L
     balanced = moved <= config.balance_tolerance
     verdict, aligned = ("", "are") if balanced else ("not ", "are not")
     say(
         f"the unlabelled images are {verdict}shared among the classes as the labels are: "
         f"{100 * moved:.0f} % of the answers lie elsewhere, so answers {aligned} aligned"
     )
-    return balanced
+    return prior_L if balanced else None
