@@ -354,5 +354,18 @@ def test_rounds_end_where_no_answer_is_sure():
     parts = parts_with(schedule="rounds", thresholds="fixed", threshold=1.0)
     learned, heard = learn(coloured(), unlabelled(), parts)
 
-    assert "round 1: no answer to an unlabelled image is sure enough" in heard.text
+    assert "round 1: hardly an answer to an unlabelled image is sure: the end" in heard.text
     assert 0 == learned.facts["gain_held_out"] == learned.facts["n_unlabeled_used"]
+
+
+@pytest.mark.parametrize(("n_sure", "n_trained"), [(8, 0), (9, 1)])
+def test_a_round_of_hardly_any_sure_answers_is_not_begun(n_sure, n_trained, monkeypatch):
+    seen = trained_by(monkeypatch)
+    answers_ML = torch.full((90, 3), 1 / 3)
+    answers_ML[:n_sure] = torch.eye(3)[torch.arange(n_sure) % 3]
+    monkeypatch.setattr(Course, "answers", lambda *arguments, **how: answers_ML)
+    parts = parts_with(schedule="rounds", n_rounds=1, n_students=1, round_share=0.99)
+
+    _, n_used = rounds_of(parts, budget=100.0)
+
+    assert (n_trained, n_trained * n_sure) == (len(seen), n_used)

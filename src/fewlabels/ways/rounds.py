@@ -40,6 +40,9 @@ LEARNING = 3.0
 # Where fewer of the unlabelled images than this are of a class, others pass for some: they teach
 # wrong answers once, and would teach them more surely with every round (docs/accuracy.md).
 OF_CLASSES = 0.9
+# Where fewer of the answers than this are sure enough, whoever gave them knows little: with one
+# label of each class 0.01 of them were, and taught less than nothing ("Odd sets", there too).
+LEAST_SURE = 0.1
 # most of what is learned are answers, not labels: to agree with them is not to be right
 AGREEMENT = "accuracy_answers"
 
@@ -94,8 +97,8 @@ def train(
         chosen = pseudo_labels.balanced_choice(classes_M, sure_M, n_most, shares_L).numpy()
         with stage(STAGE, total=1):
             note(STAGE, round=number, n_chosen=len(chosen), share=len(chosen) / len(usable))
-            if not len(chosen):
-                say(f"round {number}: no answer to an unlabelled image is sure enough: the end")
+            if len(chosen) < max(1, LEAST_SURE * n_most):
+                say(f"round {number}: hardly an answer to an unlabelled image is sure: the end")
                 return graph, n_used
             taught = Taught(number, n_rounds - number, chosen, answers_ML.numpy()[chosen])
             shifted_L = None if target_L is prior_L else prior_L
