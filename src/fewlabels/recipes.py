@@ -10,30 +10,15 @@ from fewlabels.errors import ConfigError
 from fewlabels.recipe import Recipe as Recipe
 from fewlabels.recipe import from_dict as from_dict
 from fewlabels.settings import settings_of as settings_of
-from fewlabels.ways.filters import FiltersConfig, LayerConfig
+from fewlabels.ways.filters import FiltersConfig, LayerConfig, sharp_layer
 from fewlabels.ways.stack import StackConfig, StackLayerConfig
 
 
 def kmeans_1() -> Recipe:
     """One layer: 1,600 filters of 6 x 6, compared by direction (Coates, Ng and Lee 2011)."""
     return Recipe(
-        name="kmeans-1", filters=FiltersConfig(layers=(_first_layer(1600, 6),), iterations=15)
-    )
-
-
-def _first_layer(n_filters: int, patch_size: int) -> LayerConfig:
-    return LayerConfig(
-        n_filters=n_filters,
-        patch_size=patch_size,
-        padding=(patch_size - 1) // 2,
-        whitening_epsilon=0.3,
-        activation="soft-threshold",
-        threshold=0.2,
-        pool=3,
-        features_grid=5,
-        features_coarse_grid=2,
-        features_shift=1,
-        features_statistic="max",
+        name="kmeans-1",
+        filters=FiltersConfig(layers=(sharp_layer(1600, 6),), iterations=15),
     )
 
 
@@ -55,7 +40,7 @@ def kmeans_2() -> Recipe:
         n_images=4000,
         patches_per_image=3,
     )
-    layers = (replace(_first_layer(1600, 6), roots=True), second)
+    layers = (replace(sharp_layer(1600, 6), roots=True), second)
     return Recipe(name="kmeans-2", filters=FiltersConfig(layers=layers, iterations=15))
 
 

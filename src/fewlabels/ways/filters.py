@@ -91,6 +91,23 @@ class LayerConfig:
             raise ConfigError(f"filters.kept_variance is in (0, 1]; got {self.kept_variance}")
 
 
+def sharp_layer(n_filters: int, patch_size: int) -> LayerConfig:
+    """A first layer whose few largest answers count, as `kmeans-1` has it (docs/accuracy.md)."""
+    return LayerConfig(
+        n_filters=n_filters,
+        patch_size=patch_size,
+        padding=(patch_size - 1) // 2,
+        whitening_epsilon=0.3,
+        activation="soft-threshold",
+        threshold=0.2,
+        pool=3,
+        features_grid=5,
+        features_coarse_grid=2,
+        features_shift=1,
+        features_statistic="max",
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class FiltersConfig:
     """Settings of the way: its layers; start and number of iterations of k-means."""

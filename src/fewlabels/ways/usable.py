@@ -4,7 +4,7 @@ Shapes: M unlabelled images, L classes.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -96,9 +96,8 @@ def scores_by_new_filters(
 
 def filters_like(side: int, n_images: int) -> filters.FiltersConfig | None:
     """Settings of the filters, fewer for few images; None where images are smaller than one."""
-    layer = filters.LayerConfig(
-        n_filters=min(N_FILTERS, n_images * PATCHES_PER_IMAGE),
-        patch_size=PATCH_SIZE,
+    layer = replace(
+        filters.sharp_layer(min(N_FILTERS, n_images * PATCHES_PER_IMAGE), PATCH_SIZE),
         stride=max(1, round(side / 48)),  # larger images show the same in larger steps
         n_images=3000,
         patches_per_image=PATCHES_PER_IMAGE,
