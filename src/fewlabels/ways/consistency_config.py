@@ -44,7 +44,8 @@ class ConsistencyConfig:
         is not found in them
     momentum : in steps, of adaptive thresholds and of the mean answer, the part kept in a step
     alignment : bring the mean answer to the classes' shares among the labels, which is right where
-        those of the unlabelled images are alike: "on", "off", or "auto", which looks
+        those of the unlabelled images are alike: "on", "off", or "auto", which looks, and brings it
+        to the likely shares where a class is missing
     balance_tolerance : for "auto", the part of the answers that may lie with other classes than
         the labels' shares tell
     least_weight : images that belong to a labelled class with less probability take no part, see
