@@ -335,17 +335,3 @@ def test_transformations_of_other_images_are_refused():
 def test_settings_out_of_range_are_refused(setting, value, message):
     with pytest.raises(ConfigError, match=message):
         Augmentation(**{setting: value})
-
-
-@pytest.mark.parametrize(
-    ("scales", "expected"),
-    [
-        ((0.8, 1.6), (58, 115)),  # 1.2 times 48 and 96, rounded
-        ((0.85, 1.2), (48, 96)),  # 1.025 times is hardly larger
-        ((0.5, 0.9), (48, 96)),  # never smaller than the image
-        ((1.0, 1.0), (48, 96)),
-    ],
-)
-def test_the_size_of_which_images_are_shown_in_the_mean(scales, expected):
-    least, most = scales
-    assert expected == Augmentation(min_scale=least, max_scale=most).mean_size((48, 96))

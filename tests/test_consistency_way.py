@@ -44,23 +44,6 @@ def test_classes_of_unlabelled_images_are_learned(schedule: str):
     assert "labelled images held out, right from labels alone" in heard.text
 
 
-@pytest.mark.parametrize("schedule", ["steps", "rounds"])
-def test_images_are_answered_as_large_as_they_were_learned_from(schedule: str):
-    strong = replace(PARTS.strong, min_scale=0.9, max_scale=1.6)  # 1.25 times in the mean
-    parts = replace(parts_with(schedule=schedule), strong=strong)
-    learned, heard = learn(
-        coloured(), unlabelled(), parts,
-        measure=lambda graph: {"enlarged": float("larger" in graph.nodes)},
-    )  # fmt: skip
-
-    enlarged = [(facts["phase"], facts["enlarged"]) for _, facts in heard.notes if "phase" in facts]
-    n_alone = parts.consistency.n_alone
-    assert {(phase, float(phase <= n_alone)) for phase, _ in enlarged} == set(enlarged)
-    # students of rounds see their images changed mildly
-    assert (schedule == "steps") == ("larger" in learned.graph.nodes)
-    assert not learned.facts["fell_back"]
-
-
 def test_an_epoch_of_steps_tells_how_much_is_learned_from():
     _, heard = learn(coloured(), unlabelled())
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 from fewlabels import architectures, ensembles
 from fewlabels.architectures import FirstLayer, WhitenedNetwork
@@ -126,33 +125,6 @@ def test_networks_with_and_without_colours_share_no_first_layer():
     first = {"first", "network2_first"}
     assert first == {name for name in together.nodes if name.endswith("first")}
     assert {*first, "network2_gray"} == set(together.frozen)
-
-
-@torch.no_grad()
-def test_an_enlarged_network_answers_to_larger_images(tmp_path: Path):
-    one = ensembles.joined([network(0), ensembles.without_colours(network(1))])
-    larger = ensembles.enlarged(one, (18, 15))
-    with one.any_size():
-        expected = one(F.interpolate(IMAGES, (18, 15), mode="bilinear"))
-
-    torch.testing.assert_close(expected, larger(IMAGES), rtol=0, atol=1e-5)
-    assert (one(IMAGES) - larger(IMAGES)).abs().max() > 1e-3
-    assert all(larger.layers[name] is module for name, module in one.layers.items())
-    assert one.frozen == larger.frozen
-    assert one is ensembles.enlarged(one, (12, 12))
-    save(larger, tmp_path)
-    assert torch.equal(larger(IMAGES), load(tmp_path)(IMAGES))
-
-
-@pytest.mark.parametrize("learns", [True, False])
-def test_a_network_is_as_it_was_when_another_was_made_of_it(learns):
-    one = network(0).train(learns)
-    before = {name: value.clone() for name, value in one.state_dict().items()}
-
-    larger = ensembles.enlarged(one, (24, 24))
-    assert [learns] * 3 == [one.training, larger.training, larger.layers["stage1_norm1"].training]
-    assert not larger.layers["first"].training
-    assert all(torch.equal(value, one.state_dict()[name]) for name, value in before.items())
 
 
 def test_no_network_is_too_few():

@@ -114,25 +114,6 @@ def test_a_receptive_field_in_a_stack_by_hand():
     assert Field(19, 4, -9) == receptive_field(graph, "stack2")
 
 
-def test_a_receptive_field_in_enlarged_images_by_hand():
-    nodes = {
-        "larger": node(nn.Upsample(size=(60, 60), mode="bilinear"), "image"),
-        "first": node(nn.Conv2d(3, 4, 3, stride=2), "larger"),
-    }
-    graph = Graph(nodes, inputs={"image": (3, 48, 48)}, outputs=("first",))
-
-    assert Field(2, 0.8, 0) == receptive_field(graph, "larger")
-    # 2 + (3 - 1) * 0.8, every second place
-    assert Field(3.6, 1.6, 0) == receptive_field(graph, "first")
-    images = Images(pixels=np.zeros((1, 3, 48, 48), np.uint8))
-    images.pixels[0, :, 30:33, 10:13] = 255
-    with torch.no_grad():
-        graph.layers["first"].weight.fill_(1.0)
-    found = strongest(graph, "first", images, np.array([0]), n_patches=1)
-    assert (1, 1, 3, 4, 4) == found.patches_FP3SS.shape
-    assert 9 == (found.patches_FP3SS[0, 0, 0] == 255).sum()  # the whole square
-
-
 def test_a_receptive_field_is_where_the_gradient_is():
     with torch.random.fork_rng([]):
         torch.manual_seed(0)

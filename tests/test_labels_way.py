@@ -38,10 +38,10 @@ def coloured(n_each=(30, 30, 30), side=8, seed=0) -> Images:
     return Images(pixels=pixels.astype(np.uint8), labels=labels_N)
 
 
-def learn(labelled: Images, training=TRAINING, config=CONFIG, changes=AUGMENTATION, **how):
+def learn(labelled: Images, training=TRAINING, config=CONFIG, **how):
     first = first_layers.first_layer(coloured(seed=9), NETWORK, None, seed=0)
     how = {"seed": 0, "precision": "fp32", **how}
-    return labels.learn(labelled, 3, NETWORK, first, config, training, changes, **how)
+    return labels.learn(labelled, 3, NETWORK, first, config, training, AUGMENTATION, **how)
 
 
 def answers(pair, images: Images) -> np.ndarray:
@@ -202,23 +202,6 @@ def test_a_head_of_logits_is_saved_and_loaded(tmp_path: Path):
     loaded = heads.load(tmp_path)
     assert ("logits", head.temperature) == (loaded.kind, loaded.temperature)
     assert torch.equal(logits, loaded.answers(logits))
-
-
-def test_images_that_were_enlarged_while_it_learned_are_enlarged_when_it_answers():
-    seen: list[tuple[int, ...]] = []
-
-    def measure(graph):
-        seen.append(graph.shapes["larger"])
-        return {}
-
-    images, two = coloured(), replace(CONFIG, n_networks=2)
-    enlarging = replace(AUGMENTATION, min_scale=0.9, max_scale=1.6)  # 1.25 times in the mean
-    once = replace(TRAINING, epochs=1)
-    graph, _ = learn(images, once, two, enlarging, measure=measure)
-
-    assert [(3, 10, 10)] == [graph.shapes[name] for name in graph.nodes if "larger" in name]
-    assert {(3, 10, 10)} == set(seen)
-    assert "larger" not in learn(images, once)[0].nodes
 
 
 @pytest.mark.parametrize("n_each", [(30, 1, 1), (1, 1, 1), (2, 1, 0)])

@@ -19,8 +19,6 @@ from fewlabels.draws import uniform
 from fewlabels.errors import ConfigError
 from fewlabels.resampling import chunks, maps, resample
 
-LEAST_ENLARGED = 1.1  # times
-
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
@@ -63,17 +61,6 @@ class Augmentation:
         """Whether images are at most mirrored and shifted, as far as geometry goes."""
         still = (self.max_rotation_deg, self.max_shear, self.min_scale - 1, self.max_scale - 1)
         return not any(still)
-
-    def mean_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
-        """(height, width) that these would have as large as they are shown in the mean.
-
-        As they are where that is hardly larger: icons answered a tenth larger lost points.
-        """
-        scale = (self.min_scale + self.max_scale) / 2
-        if scale < LEAST_ENLARGED:
-            return image_size
-        height, width = image_size
-        return round(scale * height), round(scale * width)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -20,7 +20,7 @@ from fewlabels.layers import Concat, Scale
 
 LABEL_FREE = ("first", "first_gelu")  # what all networks share where it is frozen
 LAST = ("flat", "linear", "logits")
-GRAY, LARGER = "gray", "larger"
+GRAY = "gray"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,38 +58,12 @@ def without_colours(network: Graph) -> Graph:
         gray = nn.Conv2d(3, 3, 1, bias=False)
     with torch.no_grad():
         gray.weight.copy_(torch.tensor(LUMA).view(1, 3, 1, 1))
-    return _after(network, GRAY, gray).freeze(GRAY)
-
-
-def enlarged(network: Graph, image_size: tuple[int, int]) -> Graph:
-    """The network, of the same weights and modules, which brings images to that size first.
-
-    It answers so to images that were enlarged while it learned: as they are, what is in them
-    would be smaller than all that it has seen. Where they have the size it is the network itself.
-
-    Parameters
-    ----------
-    network : of maps that may have any size, up to a pooling of all that is left
-    image_size : (height, width) in pixels, see `Augmentation.mean_size`
-
-    Source: Touvron et al., Fixing the train-test resolution discrepancy, NeurIPS 2019.
-    """
-    ((_, *size),) = network.inputs.values()
-    if tuple(size) == image_size:
-        return network
-    larger = nn.Upsample(size=image_size, mode="bilinear")
-    return _after(network, LARGER, larger).train(network.training)
-
-
-def _after(network: Graph, name: str, module: nn.Module) -> Graph:
-    """The network, with the same weights, of what the module makes of images."""
     (image,) = network.inputs
-    nodes = {name: node(module, image)}
-    for below, one in network.nodes.items():
-        inputs = [name if source == image else source for source in one.inputs]
-        nodes[below] = node(one.module, *inputs)
-    graph = Graph(nodes, network.inputs, network.outputs)
-    return graph.freeze(*network.frozen) if network.frozen else graph
+    nodes = {GRAY: node(gray, image)}
+    for name, one in network.nodes.items():
+        inputs = [GRAY if source == image else source for source in one.inputs]
+        nodes[name] = node(one.module, *inputs)
+    return Graph(nodes, network.inputs, network.outputs).freeze(GRAY, *network.frozen)
 
 
 def joined(networks: Sequence[Graph]) -> Graph:

@@ -9,7 +9,6 @@ receptive field.
 Source: Zeiler and Fergus, ECCV 2014, section 4 (the strongest patches beside one another).
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -34,13 +33,12 @@ WINDOWED = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
 class Field:
     """In both directions, place i of a map sees `size` pixels, from start + i * step on.
 
-    Where there is padding, some of them lie outside of the image. All are whole numbers but where
-    maps were enlarged.
+    Where there is padding, some of them lie outside of the image.
     """
 
-    size: float = 1
-    step: float = 1
-    start: float = 0
+    size: int = 1
+    step: int = 1
+    start: int = 0
 
     def through(self, window: int, stride: int, padding: int) -> "Field":
         """The field of maps that a window of so many places makes of these."""
@@ -49,10 +47,6 @@ class Field:
             self.step * stride,
             self.start - padding * self.step,
         )
-
-    def enlarged(self, times: float) -> "Field":
-        """The field of these maps made so many times as wide: a place lies between two of them."""
-        return Field(self.size + self.step, self.step / times, self.start)
 
 
 def receptive_field(graph: Graph, name: str) -> Field:
@@ -66,13 +60,10 @@ def receptive_field(graph: Graph, name: str) -> Field:
         read = graph.sources[layer]
         if not all(source in fields for source in read):
             continue
-        shapes, made = [graph.shapes[source] for source in read], graph.shapes[layer]
-        windows = [] if isinstance(module, nn.Upsample) else _windows(module, shapes, made)
+        windows = _windows(module, [graph.shapes[source] for source in read], graph.shapes[layer])
         if windows is None:
             continue
         field = _together([fields[source] for source in read])
-        if isinstance(module, nn.Upsample):
-            field = field.enlarged(made[-1] / shapes[0][-1])
         for window in windows:
             field = field.through(*window)
         fields[layer] = field
@@ -180,9 +171,8 @@ def strongest(
     answers_FP = np.take_along_axis(answers_NF.T, image_FP, axis=1)
     places_FP = np.take_along_axis(places_NF.T, image_FP, axis=1)
     corners_FP2 = field.start + field.step * np.stack(np.divmod(places_FP, columns), -1)
-    corners_FP2 = np.floor(corners_FP2).astype(np.int64)
     return Excitations(
-        patches_FP3SS=_cut(images, image_FP, corners_FP2, math.ceil(field.size)),
+        patches_FP3SS=_cut(images, image_FP, corners_FP2, field.size),
         answers_FP=answers_FP,
         image_FP=image_FP,
     )

@@ -117,9 +117,7 @@ def learn(
             "make the network worse"
         )
     course.body = starts.body(course, unlabelled)
-    size = parts.strong.mean_size(course.image_size)
-    alone = ensembles.joined(_alone(course, size))
-    baseline = ensembles.enlarged(alone, size)
+    baseline = ensembles.joined(_alone(course))
     if course.is_too_late_for("steps" if config.schedule == "steps" else "round-1"):
         say(steps.NO_TIME)  # nor to look which of them are of the classes
         return _with_head(baseline, watch, n_classes, none_used(NO_TIME))
@@ -150,8 +148,7 @@ def learn(
             aligns=target_L is not None,
             label_smoothing=parts.steps.label_smoothing,
         )
-        graph, n_used = steps.train(course, alone, found, step)
-        graph = ensembles.enlarged(graph, size)
+        graph, n_used = steps.train(course, baseline, found, step)
     else:
         graph, n_used = rounds.train(course, baseline, found, prior_L, target_L, watch)
     graph, facts = better(baseline, graph, watch)
@@ -164,8 +161,8 @@ def learn(
     return _with_head(graph, watch, n_classes, facts)
 
 
-def _alone(course: Course, image_size: tuple[int, int]) -> list[Graph]:
-    """Networks of the labels alone; they will answer to images of that size."""
+def _alone(course: Course) -> list[Graph]:
+    """Networks of the labels alone."""
     parts, graphs = course.parts, []
     training, config = parts.training, parts.consistency
     # batches of a few labels are small: they are seen as often as `least_steps` full ones show
@@ -179,7 +176,6 @@ def _alone(course: Course, image_size: tuple[int, int]) -> list[Graph]:
             course.examples(course.pixels, course.labels, member.changes, number),
             training,
             course.time.part(config.labels_part / config.n_alone),
-            measured_at=image_size,
         )
         graphs.append(graph)
     return graphs

@@ -135,12 +135,8 @@ class Course:
         step: Step | TaughtStep | None = None,
         *,
         measured: bool = True,
-        measured_at: tuple[int, int] | None = None,
     ) -> None:
-        """Train a graph in place, in the folder `name`; all trainings share one precision.
-
-        measured_at : (height, width) of the images that it will answer to, see `labels.measured_at`
-        """
+        """Train a graph in place, in the folder `name`; all trainings share one precision."""
         began = now()
         self.phase += 1
         trained = train(
@@ -150,7 +146,7 @@ class Course:
             **self.how,
             budget_seconds=seconds,
             folder=self.folder_of(name),
-            measure=self._measure_of(self.phase, measured_at) if measured else None,
+            measure=self._measure_of(self.phase) if measured else None,
             step=step,
             unchanged=self.pixels if measured else None,
         )
@@ -178,10 +174,10 @@ class Course:
             return False
         return True
 
-    def _measure_of(self, phase: int, image_size: tuple[int, int] | None) -> Measure:
+    def _measure_of(self, phase: int) -> Measure:
         """What is measured, if anything is, and which of the model's trainings it is in."""
-        measure = labels_way.measured_at(image_size or self.image_size, self.measure)
-        return lambda graph: {**(measure(graph) if measure else {}), "phase": phase}
+        measure = self.measure or (lambda graph: {})
+        return lambda graph: {**measure(graph), "phase": phase}
 
     def folder_of(self, name: str) -> Path | None:
         """Where the training `name` keeps its checkpoints."""

@@ -110,8 +110,7 @@ def learn(
 
     Returns
     -------
-    graph : ends in logits, of images as large as those it learned from in the mean, see
-        `ensembles.enlarged`; head : their softmax, with the temperature that fits the images held
+    graph : ends in logits; head : their softmax, with the temperature that fits the images held
         out, else 1
 
     Raises DataError if the labels are of fewer than two classes, and what `train` raises.
@@ -126,7 +125,6 @@ def learn(
         "settings of labels": origins.of_settings(config),
         **(made_from or {}),
     }
-    size = augmentation.mean_size(labelled.size)
     n_networks, networks = config.n_networks, []
     for number, member in enumerate(ensembles.members(augmentation, n_networks)):
         own = other_seed(seed, number)
@@ -142,12 +140,12 @@ def learn(
             budget_seconds=None if budget_seconds is None else budget_seconds / n_networks,
             folder=folder if folder is None or number == 0 else folder / f"network-{number + 1}",
             resume=resume,
-            measure=measured_at(size, measure),
+            measure=measure,
             made_from=made_from,
             unchanged=labelled.pixels[kept],
         )
         networks.append(one)
-    graph = ensembles.enlarged(ensembles.joined(networks), size)
+    graph = ensembles.joined(networks)
     apart = labelled.take(held)
     return graph, head_of(graph, apart, n_classes, USUAL_ALONE, flips=config.flips, device=device)
 
@@ -165,13 +163,6 @@ def examples(
             "label images of another class"
         )
     return LabelledImages(pixels=pixels, labels=labels_N, augmentation=augmentation, seed=seed)
-
-
-def measured_at(image_size: tuple[int, int], measure: Measure | None) -> Measure | None:
-    """What is measured of a network that will answer to images of that size."""
-    if measure is None:
-        return None
-    return lambda graph: measure(ensembles.enlarged(graph, image_size))
 
 
 def build(
