@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from fewlabels import progress
-from fewlabels.errors import DataError
+from fewlabels.errors import ConfigError, DataError
 from fewlabels.images import Images
-from fewlabels.ways import consistency, first_layers, labels, steps, usable
+from fewlabels.ways import consistency, course, first_layers, labels, steps, usable
 from fewlabels.ways.consistency_config import ConsistencyConfig
 from fewlabels.ways.course import Time
 from small_consistency import (
@@ -265,3 +265,19 @@ def test_auto_aligns_only_where_the_answers_lie_as_the_labels_do():
     first = torch.tensor([1.0, 0, 0])
     assert usable.target_shares(on, first, first, prior_L) is prior_L
     assert usable.target_shares(off, prior_L, prior_L, prior_L) is None
+
+
+@pytest.mark.parametrize("schedule", ["steps", "rounds"])
+def test_a_training_that_diverges_names_its_own_settings(schedule: str, monkeypatch):
+    def spoilt(*arguments, settings="training", **how):
+        if settings != "training":
+            graph = arguments[0]
+            with torch.no_grad():
+                graph.layers["linear"].weight.fill_(torch.nan)
+        return train(*arguments, settings=settings, **how)
+
+    train = course.train
+    monkeypatch.setattr(course, "train", spoilt)
+    name = rf"diverged: .* lower {schedule}\.learning_rate \(now 0\.1\)"
+    with pytest.raises(ConfigError, match=name):
+        learn(coloured(), unlabelled(), parts_with(schedule=schedule))

@@ -66,6 +66,7 @@ def train(
     examples: Examples,
     config: TrainingConfig,
     *,
+    settings: str = "training",
     seed: int,
     device: str = "cpu",
     precision: str = "auto",
@@ -85,6 +86,7 @@ def train(
     Parameters
     ----------
     graph : ends in logits where `step` is None
+    settings : what a recipe calls `config`: where the loss diverges they are to be changed
     budget_seconds : time for everything in here but a last measurement; with `config.epochs` 0
     folder : for checkpoints (and TensorBoard), of this training alone; None for none
     resume : go on from the checkpoint in `folder`; from the start where there is none
@@ -149,6 +151,7 @@ def train(
             optimizers=optimizers.build(graph, config, dtype),
             examples=examples,
             config=config,
+            settings=settings,
             fabric=fabric,
             learn=step or cross_entropy(config.label_smoothing),
             measure=measure,

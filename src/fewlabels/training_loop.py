@@ -38,6 +38,7 @@ now = time.monotonic
 class Loop:
     """A training under way; see `training.train`.
 
+    settings : what a recipe calls `config`
     size : images of a whole batch, of which this process takes its share
     began : `now()` at the start; before : seconds that earlier, interrupted trainings took
     """
@@ -47,6 +48,7 @@ class Loop:
     optimizers: list[torch.optim.Optimizer]
     examples: Examples
     config: TrainingConfig
+    settings: str
     fabric: "Fabric"
     learn: Step | TaughtStep
     measure: Measure | None
@@ -206,13 +208,12 @@ class Loop:
 
     def _diverged(self, what: str) -> ConfigError:
         of = f" of {self.total}" if self.total else ""
-        kept = ""
-        if self.saved_step is not None:
-            kept = f"; the checkpoint of step {self.saved_step} is still in {self.folder}"
+        still = f"; the checkpoint of step {self.saved_step} is still in {self.folder}"
         return ConfigError(
             f"the training diverged: {what} at step {self.step + 1}{of}: lower "
-            f"training.learning_rate (now {self.config.learning_rate:g}) or "
-            f"training.head_learning_rate (now {self.config.head_learning_rate:g}){kept}"
+            f"{self.settings}.learning_rate (now {self.config.learning_rate:g}) or "
+            f"{self.settings}.head_learning_rate (now {self.config.head_learning_rate:g})"
+            f"{'' if self.saved_step is None else still}"
         )
 
     def _after(self, elapsed: float, stop: bool) -> None:
@@ -239,10 +240,9 @@ class Loop:
         return not self.budget or elapsed - last >= self.budget / MOST_RECORDS
 
     def _say_stopped(self) -> None:
-        saved = "no checkpoint is kept"
-        if self.saved_step is not None:
-            saved = f"step {self.saved_step} is saved: go on with --resume"
-        raise KeyboardInterrupt(f"the training stopped after step {self.step}, {saved}")
+        saved = f"step {self.saved_step} is saved: go on with --resume"
+        kept = "no checkpoint is kept" if self.saved_step is None else saved
+        raise KeyboardInterrupt(f"the training stopped after step {self.step}, {kept}")
 
     def _close_record(self, elapsed: float, done: bool) -> None:
         names = list(self.sums)

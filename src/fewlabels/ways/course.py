@@ -134,15 +134,20 @@ class Course:
         seconds: float | None,
         step: Step | TaughtStep | None = None,
         *,
+        settings: str = "training",
         measured: bool = True,
     ) -> None:
-        """Train a graph in place, in the folder `name`; all trainings share one precision."""
+        """Train a graph in place, in the folder `name`; all trainings share one precision.
+
+        settings : what a recipe calls `config`
+        """
         began = now()
         self.phase += 1
         trained = train(
             graph,
             examples,
             config,
+            settings=settings,
             **self.how,
             budget_seconds=seconds,
             folder=self.folder_of(name),
@@ -161,6 +166,8 @@ class Course:
         config: TrainingConfig,
         seconds: float | None,
         step: Step | TaughtStep,
+        *,
+        settings: str,
     ) -> bool:
         """The same; where there is no time for one step the graph stays as it was, and it is False.
 
@@ -168,7 +175,7 @@ class Course:
         """
         before = {key: value.clone() for key, value in graph.state_dict().items()}
         try:
-            self.train(name, graph, examples, config, seconds, step)
+            self.train(name, graph, examples, config, seconds, step, settings=settings)
         except TooShortError:
             graph.load_state_dict(before)
             return False

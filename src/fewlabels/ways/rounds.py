@@ -179,6 +179,7 @@ def _learn(
             training,
             course.time_for(name, n_students - student + later),
             cross_entropy(accuracy=AGREEMENT, offsets_L=offsets_L),
+            settings="rounds",
         )
         if not learned:
             graphs = graphs if before else graphs[:student]

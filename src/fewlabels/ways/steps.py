@@ -52,7 +52,10 @@ def train(
         seed=course.seed,
     )
     seconds = course.time_for("steps")
-    if not course.train_if_time("steps", graph, examples, parts.steps, seconds, step):
+    learned = course.train_if_time(
+        "steps", graph, examples, parts.steps, seconds, step, settings="steps"
+    )
+    if not learned:
         say(NO_TIME)
         return baseline, 0
     return graph, len(usable)
