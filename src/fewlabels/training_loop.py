@@ -209,11 +209,11 @@ class Loop:
     def _diverged(self, what: str) -> ConfigError:
         of = f" of {self.total}" if self.total else ""
         still = f"; the checkpoint of step {self.saved_step} is still in {self.folder}"
+        kept = "" if self.saved_step is None else still
         return ConfigError(
             f"the training diverged: {what} at step {self.step + 1}{of}: lower "
             f"{self.settings}.learning_rate (now {self.config.learning_rate:g}) or "
-            f"{self.settings}.head_learning_rate (now {self.config.head_learning_rate:g})"
-            f"{'' if self.saved_step is None else still}"
+            f"{self.settings}.head_learning_rate (now {self.config.head_learning_rate:g}){kept}"
         )
 
     def _after(self, elapsed: float, stop: bool) -> None:
