@@ -63,6 +63,32 @@ def test_flips_average_an_image_and_its_mirror_image(graph: Graph):
     torch.testing.assert_close(rows, features.extract(graph, mirrored, flips=True))
 
 
+def test_what_learned_in_bf16_answers_in_it_and_both_sides_are_added_in_full(graph: Graph):
+    some = images(7)
+
+    rows = features.extract(graph, some, flips=True, precision="bf16", batch_size=3)
+
+    assert rows.dtype == torch.float32
+    pictures = as_float(some.pixels)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        sides = [
+            graph(one, wanted=("features",))["features"] for one in (pictures, pictures.flip(3))
+        ]
+    torch.testing.assert_close(rows, (sides[0].float() + sides[1].float()) / 2)
+    assert not torch.allclose(rows, features.extract(graph, some, flips=True), atol=1e-4)
+
+
+def test_so_many_images_go_through_the_graph_together(graph: Graph):
+    seen = []
+    hook = graph.layers["maps"].register_forward_hook(lambda *call: seen.append(len(call[2])))
+
+    rows = features.extract(graph, images(7), flips=False, batch_size=3)
+
+    hook.remove()
+    assert [1, 3, 3] == sorted(seen)
+    torch.testing.assert_close(rows, features.extract(graph, images(7), flips=False))
+
+
 def test_another_node_can_be_read_as_rows(graph: Graph):
     some = images(3)
 

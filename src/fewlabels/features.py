@@ -25,6 +25,8 @@ def extract(
     device: str = "cpu",
     wanted: str | None = None,
     what: str = "features",
+    precision: str = "fp32",
+    batch_size: int = BATCH,
 ) -> Tensor:
     """The graph's output for every image, as one row each.
 
@@ -35,6 +37,8 @@ def extract(
         the same for both; it halves the work of a head that would else learn from both
     wanted : name of the node to read; the graph's output if None
     what : name of the stage, for the progress bar
+    precision : "bf16" is for a network that learned in it
+    batch_size : images that go through the graph together
 
     Returns
     -------
@@ -44,7 +48,8 @@ def extract(
     """
     (name,) = known((wanted or graph.outputs[0],), graph.shapes, "the graph has no node or input")
     features_ND = torch.empty(len(images), int(np.prod(graph.shapes[name])))
-    for start, rows_BD in _batches(graph, images, name, flips, device, what):
+    how = device, what, precision, batch_size
+    for start, rows_BD in _batches(graph, images, name, flips, *how):
         features_ND[start : start + len(rows_BD)] = rows_BD
     return features_ND
 
@@ -61,7 +66,7 @@ def blocks(
     """What `extract` gives, some rows at a time: all rows of a large set need gigabytes."""
     (name,) = known((wanted or graph.outputs[0],), graph.shapes, "the graph has no node or input")
     waiting: list[Tensor] = []
-    for start, rows_BD in _batches(graph, images, name, flips, device, what):
+    for start, rows_BD in _batches(graph, images, name, flips, device, what, "fp32", BATCH):
         waiting.append(rows_BD)
         if len(waiting) * BATCH >= ROWS or start + len(rows_BD) == len(images):
             yield torch.cat(waiting)
@@ -69,20 +74,32 @@ def blocks(
 
 
 def _batches(
-    graph: Graph, images: Images, name: str, flips: bool, device: str, what: str
+    graph: Graph,
+    images: Images,
+    name: str,
+    flips: bool,
+    device: str,
+    what: str,
+    precision: str,
+    batch_size: int,
 ) -> Iterator[tuple[int, Tensor]]:
     """The place of the first image and the rows of each batch, in order."""
     graph.to(device).eval()
+    kind, low = torch.device(device).type, precision == "bf16"
+
+    def rows_of(pixels: Tensor) -> Tensor:
+        return graph(pixels, wanted=(name,))[name].flatten(1).float()
 
     def encode(start: int) -> Tensor:
-        with torch.inference_mode():  # holds for a thread, so each says it
-            pixels = as_float(images.pixels[start : start + BATCH]).to(device)
-            rows_BD = graph(pixels, wanted=(name,))[name].flatten(1)
+        # both hold for a thread, so each says it
+        with torch.inference_mode(), torch.autocast(kind, torch.bfloat16, enabled=low):
+            pixels = as_float(images.pixels[start : start + batch_size]).to(device)
+            rows_BD = rows_of(pixels)
             if flips:
-                rows_BD = (rows_BD + graph(pixels.flip(3), wanted=(name,))[name].flatten(1)) / 2
-            return rows_BD.float().cpu()
+                rows_BD = (rows_BD + rows_of(pixels.flip(3))) / 2
+            return rows_BD.cpu()
 
-    starts = range(0, len(images), BATCH)
+    starts = range(0, len(images), batch_size)
     with (
         stage(what, total=len(images), unit="images") as advance,
         one_batch_a_core(device) as cores,

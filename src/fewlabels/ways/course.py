@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fewlabels import checkpoints
+from fewlabels import checkpoints, features
 from fewlabels.architectures import FirstLayer
 from fewlabels.augment import Augmentation
 from fewlabels.batches import Examples
@@ -26,13 +26,13 @@ from fewlabels.processes import shared_mean
 from fewlabels.training import Measure, TaughtStep, TrainingConfig, train
 from fewlabels.training import Step as Step
 from fewlabels.ways import labels as labels_way
-from fewlabels.ways.answering import answered
 from fewlabels.ways.consistency_config import ConsistencyParts
 from fewlabels.ways.selfsupervised import PROJECTOR
 
 # parameters above the body, which networks of other classes or of embeddings share
 ABOVE = ("layers.linear.", f"layers.{PROJECTOR}")
 
+ANSWERED = 125  # images that a core answers together
 MOMENT = 1.0  # seconds; with less left no training begins
 
 now = time.monotonic
@@ -222,13 +222,14 @@ class Course:
         temperature: float = 1.0,
     ) -> Tensor:
         """Probabilities, float32 of shape (n_images, n_classes)."""
-        logits_NL = answered(
+        logits_NL = features.extract(
             graph,
             images,
             flips=flips,
             device=self.how["device"],
-            precision=self.how["precision"],
             what=what,
+            precision=self.how["precision"],
+            batch_size=ANSWERED,
         )
         return (logits_NL / temperature).softmax(1)
 

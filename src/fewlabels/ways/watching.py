@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fewlabels import features
 from fewlabels.calibration import fit_temperature
 from fewlabels.graph import Graph
 from fewlabels.images import Images, as_float
 from fewlabels.training import Measure
-from fewlabels.ways.answering import BATCH, answered
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,7 +46,7 @@ class Watch:
 
     def _logits(self, graph: Graph) -> Tensor:
         """(N, L)"""
-        return answered(
+        return features.extract(
             graph,
             self.held,
             flips=self.flips,
@@ -63,8 +63,8 @@ class Watch:
             assert self.held.labels is not None
             device = next(graph.parameters()).device
             n_right = 0
-            for start in range(0, len(self.held), BATCH):
-                part = slice(start, start + BATCH)
+            for start in range(0, len(self.held), features.BATCH):
+                part = slice(start, start + features.BATCH)
                 logits_NL = graph(as_float(self.held.pixels[part]).to(device))
                 labels_N = torch.from_numpy(self.held.labels[part]).to(device)
                 n_right += int((logits_NL.argmax(1) == labels_N).sum())
