@@ -140,6 +140,32 @@ def test_images_of_no_class_are_told_by_filters_from_those_like_the_labelled_one
     assert weights_M[600:].max() < 0.01
 
 
+@pytest.mark.parametrize(("n_strangers", "looks"), [(0, [30]), (1, [30, 90])])
+def test_all_take_part_where_hardly_one_of_some_drawn_first_is_of_no_class(
+    n_strangers: int, looks: list[int], monkeypatch
+):
+    monkeypatch.setattr(usable, "N_SAMPLED", 30)
+    monkeypatch.setattr(usable, "NEARLY_ALL", 29.5 / 30)
+    seen: list[Images] = []
+
+    def scores(labelled: Images, others: Images, **how) -> np.ndarray:
+        seen.append(others)
+        return np.where(np.arange(len(others)) < n_strangers, 0.2, 0.75)
+
+    monkeypatch.setattr(usable, "scores_by_new_filters", scores)
+    some = unlabelled()
+    with progress.watching(Heard()) as heard:
+        weights_M = usable.in_class_weights(course_of(parts_with(least_weight=0.5)), some)
+
+    assert looks == [len(images) for images in seen]
+    assert all((some.pixels == one).all((1, 2, 3)).any() for one in seen[0].pixels)
+    told = "hardly one of 30 unlabelled images seems to belong to no class" in heard.text
+    assert told == (n_strangers == 0)
+    assert [0.2] * n_strangers + [0.75 if n_strangers else 1.0] * (
+        90 - n_strangers
+    ) == pytest.approx(weights_M.tolist())
+
+
 def test_few_images_let_all_unlabelled_images_take_part():
     course = course_of(parts_with(least_weight=0.5))
     labelled = coloured((30, 30, 30))

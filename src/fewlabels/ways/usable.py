@@ -24,6 +24,10 @@ from fewlabels.ways.course import Course
 N_FILTERS, PATCH_SIZE, PATCHES_PER_IMAGE = 400, 6, 8
 # for the images of no class to be looked for: with fewer, those of the classes are taken for them
 LEAST_LABELS, LEAST_UNLABELLED = 20, 1000
+# So many images tell first whether some are of no class. Where a twentieth are, these pass for
+# images of the classes anyway, and to look at 46,000 takes an eighth of half an hour on a processor
+# without bf16 ("Images of no class" in docs/accuracy.md).
+N_SAMPLED, NEARLY_ALL = 2000, 0.98
 N_LOOKED_AT = 5000  # images whose answers tell how often each class is among them
 # A class that has less than this part of its share among the labels is missing: of CIFAR-10 a class
 # left out seemed to have 0.00 to 0.03 of it, a tenth of one 0.07 to 0.14, half of one 0.43 to 0.58
@@ -52,10 +56,21 @@ class Usable:
 def in_class_weights(course: Course, unlabelled: Images) -> np.ndarray:
     """The probability that each unlabelled image belongs to one of the labelled classes: (M,).
 
-    1 for all where there are too few images, or too small ones, to tell.
+    1 for all where there are too few images, or too small ones, to tell, and where nearly all of
+    some that are looked at first belong to one.
     """
     labelled = Images(pixels=course.pixels, labels=course.labels)
     how = {key: course.how[key] for key in ("seed", "device", "precision")}
+    if len(unlabelled) > 2 * N_SAMPLED:
+        sample, _ = drawn(unlabelled, N_SAMPLED, course.seed)
+        scores_S = scores_by_new_filters(labelled, sample, **how)
+        least = course.parts.consistency.least_weight
+        if scores_S is not None and (scores_S >= least).mean() >= NEARLY_ALL:
+            say(
+                f"hardly one of {N_SAMPLED:,} unlabelled images seems to belong to no class: all "
+                "take part"
+            )
+            return np.ones(len(unlabelled), np.float32)
     scores_M = scores_by_new_filters(labelled, unlabelled, **how)
     if scores_M is None:
         say(
@@ -126,11 +141,15 @@ def usable(course: Course, unlabelled: Images) -> Usable:
     return Usable(images=Images(pixels=pixels), weights=weights_M[chosen], share=share)
 
 
+def drawn(images: Images, n_images: int, seed: int) -> tuple[Images, np.ndarray]:
+    """So many of the images, or all there are, whose pixels stay where they are; their indices."""
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(images))[:n_images])
+    return Images(pixels=Joined([images.pixels], chosen)), chosen
+
+
 def answers_to_some(course: Course, baseline: Graph, usable: Usable) -> tuple[Tensor, Tensor]:
     """What the baseline answers to some of the images, (M, L), and the weight of each, (M,)."""
-    draw = np.random.default_rng(course.seed)
-    chosen = np.sort(draw.permutation(len(usable))[:N_LOOKED_AT])
-    some = Images(pixels=Joined([usable.images.pixels], chosen))
+    some, chosen = drawn(usable.images, N_LOOKED_AT, course.seed)
     answers_ML = course.answers(baseline, some, "answers to unlabelled images")
     return answers_ML, torch.from_numpy(usable.weights[chosen])
 
