@@ -69,6 +69,26 @@ def test_maps_are_halved_by_each_stage():
     assert (5,) == graph.shapes["logits"]
 
 
+@pytest.mark.parametrize("side", [3, 6, 7])
+def test_pooling_is_the_mean_of_neighbouring_largest_answers(side: int):
+    graph = whitened(size=(side + 1, side + 1))
+    images = torch.rand(2, 3, side + 1, side + 1, generator=torch.Generator().manual_seed(0))
+
+    with torch.no_grad():
+        found = graph.eval()(images, wanted=("stage1_conv1", "stage1_pool"))
+
+    maps, pooled = found["stage1_conv1"], found["stage1_pool"]
+    assert pooled.shape[2:] == (side // 2, side // 2)
+    for row in range(side // 2):
+        for column in range(side // 2):
+            largest = [
+                maps[:, :, top : top + 2, left : left + 2].amax((2, 3))
+                for top in range(2 * row, min(2 * row + 2, side - 1))
+                for left in range(2 * column, min(2 * column + 2, side - 1))
+            ]
+            torch.testing.assert_close(pooled[:, :, row, column], torch.stack(largest).mean(0))
+
+
 def test_parameters_are_as_many_as_counted_by_hand():
     norms = 2 * (3 * 8 + 3 * 12)
     stages = 9 * (6 * 8 + 2 * 8 * 8) + 9 * (8 * 12 + 2 * 12 * 12)

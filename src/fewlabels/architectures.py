@@ -127,12 +127,15 @@ def whitened_network(
 ) -> Graph:
     """Whitening filters, then stages of three 3 x 3 convolutions, the last two with a shortcut.
 
-    A stage is convolution - max pooling - norm and GELU, and around the next two convolutions
-    with their norms and GELU goes a shortcut. The first layer, `start`, is frozen: its answers are
-    white as they are, and no gradient need go that far.
+    A stage is convolution - pooling - norm and GELU, and around the next two convolutions with
+    their norms and GELU goes a shortcut. Pooling takes the largest of 2 x 2 at every place, then
+    means of 2 x 2 at every second one: what moves by a pixel changes the maps less than if every
+    second largest were dropped ("Pooling" in docs/accuracy.md). The first layer, `start`, is
+    frozen: its answers are white as they are, and no gradient need go that far.
 
     Source: Page, How to train your ResNet 8, 2019 (whitening filters, both signs; the shortcuts);
-    Jordan, arXiv:2404.00498 (GELU, identity at the start, the scale of the logits).
+    Jordan, arXiv:2404.00498 (GELU, identity at the start, the scale of the logits); Zhang, Making
+    convolutional networks shift-invariant again, ICML 2019, section 3.2 (MaxBlurPool, Rect-2).
     """
     with drawn_by(seed):
         channels, size = len(start.offset_F), start.filters_F3kk.shape[-1]
@@ -147,7 +150,9 @@ def whitened_network(
             nodes[f"{name}_conv1"] = node(_convolution(channels, width), below)
             before = f"{name}_conv1"
             if side > 1:  # the maps of tiny images are halved while they can be
-                nodes[f"{name}_pool"] = node(nn.MaxPool2d(2), before)
+                nodes[f"{name}_largest"] = node(nn.MaxPool2d(2, 1), before)
+                half = nn.AvgPool2d(2, ceil_mode=True)  # to side // 2, whether it is even or odd
+                nodes[f"{name}_pool"] = node(half, f"{name}_largest")
                 before, side = f"{name}_pool", side // 2
             nodes |= {
                 f"{name}_norm1": node(BatchNormActivation(width), before),
