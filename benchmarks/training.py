@@ -39,10 +39,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from fewlabels import memory, optimizers, processes, recipes, side_by_side
-from fewlabels.architectures import FirstLayer, whitened_network
+from fewlabels.architectures import FirstLayer
 from fewlabels.batch_norm import BatchNormActivation
 from fewlabels.graph import Graph, Node
 from fewlabels.precision import choose
+from fewlabels.whitened import whitened_network
 from kmeans import PROTOCOLS, REPOSITORY, processor
 
 BATCH, SIDE = 256, 32
@@ -154,12 +155,17 @@ def throughput(rounds: int, precision: str) -> dict:
     }
 
 
-def new_network() -> Graph:
-    recipe = recipes.named("labels")
-    first_F3kk = torch.randn(24, 3, 2, 2, generator=torch.Generator().manual_seed(0))
-    start = FirstLayer(first_F3kk, torch.zeros(24))
+def new_network(mirrored: bool = True) -> Graph:
+    config = recipes.named("labels").network
+    drawn_F3kk = torch.randn(12, 3, 2, 2, generator=torch.Generator().manual_seed(0))
+    start = FirstLayer(torch.cat([drawn_F3kk, drawn_F3kk.flip(3)]), torch.zeros(24))
     return whitened_network(
-        recipe.network, start, stride=1, n_classes=10, image_size=(SIDE, SIDE), seed=0
+        replace(config, mirrored=mirrored),
+        start,
+        stride=1,
+        n_classes=10,
+        image_size=(SIDE, SIDE),
+        seed=0,
     )
 
 
@@ -175,8 +181,10 @@ def package_step(
 
 
 def default_step(images: torch.Tensor, labels: torch.Tensor) -> Callable[[], None]:
-    """The same network of torch's own norms and activations."""
-    nodes = {name: Node(plain(one.module), one.inputs) for name, one in new_network().nodes.items()}
+    """A network of as many filters by torch's own convolutions, norms and activations."""
+    nodes = {
+        name: Node(plain(one.module), one.inputs) for name, one in new_network(False).nodes.items()
+    }
     graph = Graph(nodes, {"image": (3, SIDE, SIDE)}, ("logits",)).freeze("first").train()
     return stepper(graph, graph, images, labels, torch.float32)
 

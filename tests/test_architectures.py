@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from fewlabels import graph_files
+from fewlabels import graph_files, recipes
 from fewlabels.architectures import (
     EXEMPLAR_SIZES,
     ExemplarNetwork,
@@ -15,20 +15,21 @@ from fewlabels.architectures import (
     WhitenedNetwork,
     exemplar_network,
     report_network,
-    whitened_network,
 )
 from fewlabels.batch_norm import BatchNormActivation
 from fewlabels.batches import shrunk
 from fewlabels.errors import ConfigError
 from fewlabels.graph import Graph
+from fewlabels.mirrors import answers_alike
 from fewlabels.trained_features import exemplar_features
+from fewlabels.whitened import whitened_network
 
 FIRST = FirstLayer(torch.linspace(-1, 1, 6 * 12).reshape(6, 3, 2, 2), torch.arange(6.0))
 
 
-def whitened(size=(32, 32), widths=(8, 12), stride=1, seed=0, first=FIRST) -> Graph:
+def whitened(size=(32, 32), widths=(8, 12), stride=1, seed=0, first=FIRST, mirrored=False) -> Graph:
     return whitened_network(
-        WhitenedNetwork(widths=widths),
+        WhitenedNetwork(widths=widths, mirrored=mirrored),
         first,
         stride=stride,
         n_classes=5,
@@ -173,6 +174,90 @@ def test_weights_are_the_seed_s_and_torch_s_own_generator_stays():
     assert not torch.equal(first.state_dict()[key], other.state_dict()[key])
 
 
+# --- the same of filters and their mirror images
+
+
+def mirrored(size=(32, 32), **how) -> Graph:
+    """One whose weights are not those that hand inputs on, in evaluation."""
+    graph = whitened(size, mirrored=True, **how)
+    draw = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for weight in graph.parameters():
+            if weight.requires_grad:
+                weight.add_(torch.randn(weight.shape, generator=draw), alpha=0.1)
+        graph.train()(torch.rand(9, 3, *size, generator=draw))
+    return graph.eval()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("size", [(32, 32), (48, 48), (30, 16), (8, 8)])
+def test_an_image_and_its_mirror_image_are_answered_alike(size: tuple[int, int]):
+    graph, images = mirrored(size), torch.rand(4, 3, *size)
+
+    found, image = graph(images), graph(images.flip(3))
+
+    assert answers_alike(graph, "logits")
+    torch.testing.assert_close(found, image, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(found, graph(images.flip(2)), atol=1e-2)  # but not if upside down
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("size", "stride"), [((96, 96), 2), ((33, 33), 1), ((32, 33), 1)])
+def test_where_strides_leave_columns_over_they_are_answered_nearly_alike(size, stride: int):
+    graph, images = mirrored(size, stride=stride), torch.rand(4, 3, *size)
+
+    found, image = graph(images), graph(images.flip(3))
+
+    assert not answers_alike(graph, "logits")
+    assert 1e-4 < (found - image).abs().max() < 0.5 * found.std()
+
+
+def test_a_network_that_is_not_mirrored_does_not_say_that_it_is():
+    assert not answers_alike(whitened(), "logits")
+    assert not answers_alike(mirrored(), "stage1")
+    assert not answers_alike(mirrored(), "image")
+
+
+def test_mirrored_networks_have_as_many_filters_and_half_of_the_weights():
+    plain, graph = whitened(), mirrored()
+
+    stages = [name for name in plain.nodes if name.startswith("stage")]
+    assert [plain.shapes[name] for name in stages] == [graph.shapes[name] for name in stages]
+    # the 6 filters of the first layer and their mirror images, which are not among them
+    norms, last = 2 * (3 * 4 + 3 * 6), 6 * 5
+    stages = 9 * (12 * 4 + 2 * 8 * 4) + 9 * (8 * 6 + 2 * 12 * 6)
+    assert norms + stages + last == parameters(graph)
+    assert (12, 31, 31) == graph.shapes["first"]
+    torch.testing.assert_close(FIRST.filters_F3kk.flip(3), graph.layers["first"].weight[6:])
+
+
+def test_first_layers_that_hold_their_mirror_images_are_left_as_they_are():
+    both = torch.cat([FIRST.filters_F3kk, FIRST.filters_F3kk.flip(3)])
+    first = FirstLayer(both, FIRST.offset_F.repeat(2))
+
+    assert torch.equal(both, mirrored(first=first).layers["first"].weight)
+
+
+def test_the_first_filters_of_mirrored_convolutions_hand_their_inputs_on():
+    graph, maps = whitened(mirrored=True), torch.rand(2, 8, 5, 5)
+
+    torch.testing.assert_close(graph.layers["stage1_conv2"](maps), maps)
+    wider = graph.layers["stage2_conv1"](maps)  # 6 pairs
+    torch.testing.assert_close(wider[:, :6], maps[:, :6])
+    torch.testing.assert_close(wider[:, 6:], maps[:, [4, 5, 6, 7, 0, 1]])
+
+
+def test_an_odd_number_of_filters_cannot_be_mirrored():
+    with pytest.raises(ConfigError, match=r"widths are even.*got \(8, 9\): .*mirrored=false"):
+        mirrored(widths=(8, 9))
+    with pytest.raises(ConfigError, match=r"widths are even"):
+        recipes.named("labels", {"network.widths": "8,9"})
+
+    told = {"network.widths": "8,9", "network.mirrored": "false"}
+    assert (8, 9) == recipes.named("labels", told).network.widths
+    assert (9, 7, 7) == whitened(widths=(8, 9)).shapes["stage2"]
+
+
 # --- the report's networks
 
 
@@ -276,7 +361,9 @@ def test_surrogates_too_small_for_the_network_are_refused():
 
 
 @pytest.mark.parametrize(
-    "graph", [whitened(), report(), exemplar()], ids="whitened report ex".split()
+    "graph",
+    [whitened(), mirrored(), report(), exemplar()],
+    ids="whitened mirrored report ex".split(),
 )
 def test_a_network_is_saved_and_loaded_bit_for_bit(graph: Graph, tmp_path: Path):
     (_, height, width) = graph.inputs["image"]

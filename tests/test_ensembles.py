@@ -15,6 +15,7 @@ from fewlabels.graph_files import load, save
 from fewlabels.layers import Scale
 from fewlabels.sketches import last_features
 from fewlabels.ways.labels import LabelsConfig
+from fewlabels.whitened import whitened_network
 
 DRAW = torch.Generator().manual_seed(0)
 FIRST = FirstLayer(torch.randn(8, 3, 2, 2, generator=DRAW), torch.randn(8, generator=DRAW))
@@ -23,7 +24,7 @@ IMAGES = torch.rand(7, 3, 12, 12, generator=DRAW)
 
 def network(seed: int) -> Graph:
     """One that has seen images, so that its running statistics are its own."""
-    graph = architectures.whitened_network(
+    graph = whitened_network(
         WhitenedNetwork(widths=(4, 6), first_filters=8), FIRST, stride=1, n_classes=3,
         image_size=(12, 12), seed=seed,
     )  # fmt: skip
@@ -67,7 +68,7 @@ def test_a_last_layer_reads_the_values_of_all_networks():
     name, (linear, scale) = last_features(ensembles.joined([network(0), network(1)]))
 
     assert "flat" == name
-    assert (3, 12) == tuple(linear.weight.shape)
+    assert (3, 6) == tuple(linear.weight.shape)
     assert isinstance(scale, Scale)
 
 

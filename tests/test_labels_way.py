@@ -1,5 +1,6 @@
 """Learning from labelled images: the first layer, what is held out, the head, odd sets."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fewlabels import checkpoints, ensembles, heads
+from fewlabels import checkpoints, ensembles, heads, mirrors
 from fewlabels.architectures import ReportNetwork, WhitenedNetwork
 from fewlabels.augment import Augmentation, augment
 from fewlabels.calibration import fit_temperature
@@ -63,6 +64,27 @@ def test_whitened_answers_have_mean_0_and_variance_1_and_do_not_correlate():
     torch.testing.assert_close(answers_PF.mean(0), torch.zeros(24), atol=0.05, rtol=0)
     torch.testing.assert_close(torch.cov(answers_PF[:, :12].T), torch.eye(12), atol=0.1, rtol=0)
     torch.testing.assert_close(answers_PF[:, :12], -answers_PF[:, 12:])
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_whitening_filters_hold_the_mirror_image_of_each(size: int):
+    found = first_layers.whitening_filters(coloured(side=8), size, 64, seed=0)
+
+    order = mirrors.order(found.filters_F3kk, found.offset_F)
+
+    assert order is not None
+    n_axes = len(order) // 2
+    # an axis is its own mirror image, or that's negative
+    assert all(image in (place, (place + n_axes) % len(order)) for place, image in enumerate(order))
+    n_odd = sum(place != image for place, image in enumerate(order)) // 2
+    assert 3 * size * (size // 2) == n_odd
+
+
+def test_whitening_filters_of_images_of_one_colour_hold_the_mirror_image_of_each_too():
+    one = Images(pixels=np.full((5, 3, 8, 8), 90, np.uint8))
+    found = first_layers.whitening_filters(one, 2, 64, seed=0)
+
+    assert mirrors.order(found.filters_F3kk, found.offset_F) is not None
 
 
 def test_fewer_whitening_filters_are_the_strongest_axes():
@@ -180,10 +202,8 @@ def test_the_temperature_is_the_one_that_fits_the_images_held_out():
     pictures = as_float(held.pixels)
     with torch.inference_mode():
         logits = (graph(pictures) + graph(pictures.flip(3))) / 2
-    assert (
-        fit_temperature(logits, torch.from_numpy(held.labels), labels.USUAL_ALONE)
-        == head.temperature
-    )
+    fitted = fit_temperature(logits, torch.from_numpy(held.labels), labels.USUAL_ALONE)
+    assert math.isclose(fitted, head.temperature, rel_tol=1e-4)
     torch.testing.assert_close(head.probabilities(logits), (logits / head.temperature).softmax(1))
 
 

@@ -42,7 +42,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "surrogates places merging",
         "groups",
         "filter_pictures layers stack_layers",
-        "batch_norm batch_norm_gradient batch_statistics",
+        "batch_norm batch_norm_gradient batch_statistics mirrors",
     ),
     (
         "heads head_kinds calibration",
@@ -53,7 +53,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "features excitations sketches",
         "training training_loop training_steps training_config batches processes "
         "optimizers averaging checkpoints tracking side_by_side",
-        "architectures ensembles trained_features",
+        "architectures whitened ensembles trained_features",
     ),
     ("ways/",),
     (

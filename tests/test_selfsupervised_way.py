@@ -20,7 +20,7 @@ from fewlabels.ways import first_layers, labels, selfsupervised, vicreg
 from fewlabels.ways.selfsupervised import VIEWS, SelfSupervisedConfig, TwoViews
 
 IMAGES = Images(pixels=np.random.default_rng(0).integers(0, 256, (26, 3, 16, 16)).astype(np.uint8))
-NETWORK = WhitenedNetwork(widths=(4, 6), first_filters=8)
+NETWORK = WhitenedNetwork(widths=(4, 6), first_filters=8, mirrored=False)
 CONFIG = SelfSupervisedConfig(projector=(8, 5))
 TRAINING = TrainingConfig(
     batch_size=10, epochs=3, learning_rate=0.05, head_learning_rate=0.05, averaging=0.9

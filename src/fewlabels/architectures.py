@@ -1,5 +1,7 @@
 """Networks that learn by gradients, as functions that return Graphs with new weights.
 
+The network for few labels is in `whitened`; what it is made by is here with the others.
+
 Every graph reads "image" (3, height, width) and ends in "logits"; the seed alone draws weights.
 
 Shapes: F filters of the first layer, k side of a filter, H W height and width.
@@ -8,6 +10,7 @@ Shapes: F filters of the first layer, k side of a filter, H W height and width.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +18,9 @@ from torch import Tensor, nn
 from fewlabels.batch_norm import BatchNormActivation
 from fewlabels.errors import ConfigError
 from fewlabels.graph import Graph, Node, node
-from fewlabels.layers import Add, Scale
+from fewlabels.layers import Scale
 
+Convolution = TypeVar("Convolution", bound=nn.Module)
 FIRST_LAYERS = ("centroids", "random")
 MAP_SIDE = 40  # maps of the whitened first layer are about so wide, whatever the images
 
@@ -33,11 +37,14 @@ class WhitenedNetwork:
     """A first layer of whitening filters that stays as it is, then stages with a shortcut each.
 
     widths : filters of each stage's convolutions; a stage halves the maps
+    mirrored : half of the filters are mirror images of the others, so that an image and its mirror
+        image are answered alike; false where left and right tell classes apart
     first_filters : at most so many, half of them the negatives of the others
     first_size, first_stride : in pixels; 0: 2 and 1, or more for maps about 40 wide
     """
 
     widths: tuple[int, ...] = (64, 128, 256)
+    mirrored: bool = True
     first_filters: int = 64
     first_size: int = 0
     first_stride: int = 0
@@ -50,6 +57,17 @@ class WhitenedNetwork:
         for name in ("first_size", "first_stride"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"network.{name} is at least 0; got {getattr(self, name)}")
+
+    def check_pairs(self) -> None:
+        """Raises ConfigError where filters are to come in pairs and are an odd number.
+
+        Not asked of a model that was learned when there were no pairs.
+        """
+        if self.mirrored and any(width % 2 for width in self.widths):
+            raise ConfigError(
+                "network.widths are even, as half of the filters are mirror images of the others; "
+                f"got {self.widths}: give even ones, or set network.mirrored=false"
+            )
 
     def first_layer(self, image_size: tuple[int, int]) -> tuple[int, int]:
         """Side and stride of the first layer's filters for images of (height, width)."""
@@ -116,64 +134,6 @@ class FirstLayer:
     offset_F: Tensor
 
 
-def whitened_network(
-    config: WhitenedNetwork,
-    start: FirstLayer,
-    *,
-    stride: int,
-    n_classes: int,
-    image_size: tuple[int, int],
-    seed: int,
-) -> Graph:
-    """Whitening filters, then stages of three 3 x 3 convolutions, the last two with a shortcut.
-
-    A stage is convolution - pooling - norm and GELU, and around the next two convolutions with
-    their norms and GELU goes a shortcut. Pooling takes the largest of 2 x 2 at every place, then
-    means of 2 x 2 at every second one: what moves by a pixel changes the maps less than if every
-    second largest were dropped ("Pooling" in docs/accuracy.md). The first layer, `start`, is
-    frozen: its answers are white as they are, and no gradient need go that far.
-
-    Source: Page, How to train your ResNet 8, 2019 (whitening filters, both signs; the shortcuts);
-    Jordan, arXiv:2404.00498 (GELU, identity at the start, the scale of the logits); Zhang, Making
-    convolutional networks shift-invariant again, ICML 2019, section 3.2 (MaxBlurPool, Rect-2).
-    """
-    with drawn_by(seed):
-        channels, size = len(start.offset_F), start.filters_F3kk.shape[-1]
-        first = nn.Conv2d(3, channels, size, stride=stride)
-        nodes: dict[str, Node] = {
-            "first": node(first, "image"),
-            "first_gelu": node(nn.GELU(), "first"),
-        }
-        below, side = "first_gelu", (min(image_size) - size) // stride + 1
-        for number, width in enumerate(config.widths, start=1):
-            name = f"stage{number}"
-            nodes[f"{name}_conv1"] = node(_convolution(channels, width), below)
-            before = f"{name}_conv1"
-            if side > 1:  # the maps of tiny images are halved while they can be
-                nodes[f"{name}_largest"] = node(nn.MaxPool2d(2, 1), before)
-                half = nn.AvgPool2d(2, ceil_mode=True)  # to side // 2, whether it is even or odd
-                nodes[f"{name}_pool"] = node(half, f"{name}_largest")
-                before, side = f"{name}_pool", side // 2
-            nodes |= {
-                f"{name}_norm1": node(BatchNormActivation(width), before),
-                f"{name}_conv2": node(_convolution(width, width), f"{name}_norm1"),
-                f"{name}_norm2": node(BatchNormActivation(width), f"{name}_conv2"),
-                f"{name}_conv3": node(_convolution(width, width), f"{name}_norm2"),
-                f"{name}_norm3": node(BatchNormActivation(width), f"{name}_conv3"),
-                name: node(Add(), f"{name}_norm1", f"{name}_norm3"),
-            }
-            below, channels = name, width
-        nodes |= {
-            "pool": node(nn.AdaptiveMaxPool2d(1), below),
-            **_logits("pool", channels, n_classes),
-        }
-        graph = Graph(nodes, {"image": (3, *image_size)}, ("logits",))
-    with torch.no_grad():
-        first.weight.copy_(start.filters_F3kk)
-        first.bias.copy_(start.offset_F)  # type: ignore[union-attr]
-    return graph.freeze("first")
-
-
 def report_network(
     config: ReportNetwork,
     start: FirstLayer | None,
@@ -200,7 +160,7 @@ def report_network(
         for number in range(1, config.n_layers + 1):
             name = f"layer{number}"
             width = n_first if number == 1 else config.width
-            conv = first if number == 1 else _convolution(channels, width, config.kernel_size)
+            conv = first if number == 1 else convolution(channels, width, config.kernel_size)
             nodes[f"{name}_conv"] = node(conv, below)
             nodes[f"{name}_norm"] = node(BatchNormActivation(width, "relu"), f"{name}_conv")
             below, channels = f"{name}_norm", width
@@ -210,7 +170,7 @@ def report_network(
         grid = min(2, side)
         nodes |= {
             "pool": node(nn.AdaptiveAvgPool2d(grid), below),
-            **_logits("pool", channels * grid**2, n_classes),
+            **logits("pool", channels * grid**2, n_classes),
         }
         graph = Graph(nodes, {"image": (3, *image_size)}, ("logits",))
     if start is not None:
@@ -239,7 +199,7 @@ def exemplar_network(config: ExemplarNetwork, *, n_classes: int, size: int, seed
         below, channels = "image", 3
         for number, width in enumerate(widths, start=1):
             norm = BatchNormActivation(width, "relu")
-            nodes[f"conv{number}"] = node(_convolution(channels, width, 5), below)
+            nodes[f"conv{number}"] = node(convolution(channels, width, 5), below)
             nodes[f"norm{number}"] = node(norm, f"conv{number}")
             below, channels = f"norm{number}", width
             if number <= 2:
@@ -250,20 +210,25 @@ def exemplar_network(config: ExemplarNetwork, *, n_classes: int, size: int, seed
             "full": node(full, below),
             "full_norm": node(BatchNormActivation(n_full, "relu"), "full"),
             "dropout": node(nn.Dropout(config.dropout), "full_norm"),
-            **_logits("dropout", n_full, n_classes),
+            **logits("dropout", n_full, n_classes),
         }
         return Graph(nodes, {"image": (3, size, size)}, ("logits",))
 
 
-def _convolution(n_inputs: int, n_filters: int, kernel_size: int = 3) -> nn.Conv2d:
+def convolution(n_inputs: int, n_filters: int, kernel_size: int = 3) -> nn.Conv2d:
     """Without a bias, as batch norm has one; the first filters hand their inputs on."""
-    conv = nn.Conv2d(n_inputs, n_filters, kernel_size, padding=kernel_size // 2, bias=False)
-    n_identity = min(n_inputs, n_filters)
-    nn.init.dirac_(conv.weight.data[:n_identity])
+    padding = kernel_size // 2
+    return handing_on(nn.Conv2d(n_inputs, n_filters, kernel_size, padding=padding, bias=False))
+
+
+def handing_on(conv: Convolution) -> Convolution:
+    """The convolution, whose first filters, as many as it has inputs, hand these on."""
+    weight = conv.get_parameter("weight")
+    nn.init.dirac_(weight.data[: weight.shape[1]])
     return conv
 
 
-def _logits(below: str, n_values: int, n_classes: int) -> dict[str, Node]:
+def logits(below: str, n_values: int, n_classes: int) -> dict[str, Node]:
     """A linear layer, scaled so that one rate of SGD does for any number of values and classes."""
     return {
         "flat": node(nn.Flatten(), below),

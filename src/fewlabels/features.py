@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fewlabels import mirrors
 from fewlabels.graph import Graph
 from fewlabels.graph_checks import known
 from fewlabels.images import Images, as_float
@@ -34,7 +35,8 @@ def extract(
     ----------
     graph : moved to `device` and set to evaluation
     flips : average the output for each image and for its mirror image, which makes the features
-        the same for both; it halves the work of a head that would else learn from both
+        the same for both; it halves the work of a head that would else learn from both. What is
+        the same for both as it is, see `mirrors`, is computed once
     wanted : name of the node to read; the graph's output if None
     what : name of the stage, for the progress bar
     precision : "bf16" is for a network that learned in it
@@ -86,6 +88,7 @@ def _batches(
     """The place of the first image and the rows of each batch, in order."""
     graph.to(device).eval()
     kind, low = torch.device(device).type, precision == "bf16"
+    flips = flips and not mirrors.answers_alike(graph, name)
 
     def rows_of(pixels: Tensor) -> Tensor:
         return graph(pixels, wanted=(name,))[name].flatten(1).float()

@@ -105,6 +105,7 @@ class Recipe:
 
         Raises ConfigError where they do not.
         """
+        self._check_mirror_images()
         if self.labels is None or self.head is None:
             return
         mine, others = (str(part.flips).lower() for part in (self.labels, self.head))
@@ -112,6 +113,18 @@ class Recipe:
             raise ConfigError(
                 f"labels.flips is {mine} and head.flips is {others}, but the network and the head "
                 f"of recipe {self.name} look at the same images: give both the same value"
+            )
+
+    def _check_mirror_images(self) -> None:
+        """Whoever shows no mirror images has classes that left and right tell apart."""
+        if not isinstance(self.network, WhitenedNetwork):
+            return
+        self.network.check_pairs()
+        if self.network.mirrored and self.augmentation is not None and not self.augmentation.flip:
+            raise ConfigError(
+                f"augmentation.flip is 0, but the network of recipe {self.name} answers an image "
+                "and its mirror image alike: set network.mirrored=false too if left and right "
+                "tell classes apart"
             )
 
     @property

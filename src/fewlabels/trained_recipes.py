@@ -162,7 +162,8 @@ def selfsupervised() -> Recipe:
     return Recipe(
         name="selfsupervised",
         selfsupervised=SelfSupervisedConfig(),
-        network=labels().network,
+        # its features are those of an image and of its mirror image already, averaged
+        network=WhitenedNetwork(mirrored=False),
         training=TrainingConfig(
             batch_size=256,
             epochs=30,

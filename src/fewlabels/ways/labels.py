@@ -25,6 +25,7 @@ from fewlabels.progress import say
 from fewlabels.training import Measure, TrainingConfig, train
 from fewlabels.ways.filters import FiltersConfig
 from fewlabels.ways.first_layers import Network
+from fewlabels.whitened import whitened_network
 
 MOST_HELD_OUT = 1 / 20  # at most this part of the labels is kept apart
 # Networks that learned smoothed labels alone, 400 to 10 of a class, had temperatures from 0.53 to
@@ -177,7 +178,7 @@ def build(
     if isinstance(network, WhitenedNetwork):
         assert start is not None, "the whitened network starts from filters"
         _, stride = network.first_layer(image_size)
-        return architectures.whitened_network(
+        return whitened_network(
             network,
             start,
             stride=stride,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fewlabels import patches
-from fewlabels.architectures import FirstLayer, WhitenedNetwork, whitened_network
+from fewlabels.architectures import FirstLayer, WhitenedNetwork
 from fewlabels.graph import Graph
 from fewlabels.images import Images, as_float
 from fewlabels.progress import say
@@ -19,6 +19,7 @@ from fewlabels.ways.consistency_config import ConsistencyParts
 from fewlabels.ways.course import Course, body_of
 from fewlabels.ways.filters import FiltersConfig, LayerConfig
 from fewlabels.ways.selfsupervised import VIEWS, SelfSupervisedConfig, TwoViews
+from fewlabels.whitened import whitened_network
 
 ITERATIONS = 15  # of k-means
 N_EACH = 10  # surrogates of a class in an epoch
@@ -48,7 +49,9 @@ def first_layer(
     # a whitened filter of 2 x 2 needs no clustering; edges and blobs are larger
     size = parts.network.first_size or 2 * stride + 3
     patches.check_fits(*images.size, size)
-    layer = LayerConfig(n_filters=parts.network.first_filters, patch_size=size, stride=stride)
+    # the network joins their mirror images to them
+    n_filters = max(1, parts.network.first_filters // (2 if parts.network.mirrored else 1))
+    layer = LayerConfig(n_filters=n_filters, patch_size=size, stride=stride)
     config = FiltersConfig(layers=(layer,), iterations=ITERATIONS)
     graph = filters.learn(images, config, **how)  # type: ignore[arg-type]
     return standardised(first_layers.centroid_filters(graph), images, seed)
