@@ -122,12 +122,12 @@ def test_a_network_is_as_wide_as_lets_it_see_each_label_40_times(pay_at_once):
     few = {"n_labelled": 1000, "least_per_class": 100, "seconds": 1000.0}
     assert narrow == chosen(**few, images_per_second=414.0).settings
     assert one == chosen(**few, images_per_second=415.0).settings
-    # without unlabelled images all of it
+    # without unlabelled images all of it, and several narrow ones before a single wide one
     alone = {"n_unlabelled": 0, "seconds": 1000.0}
-    choice = chosen(**alone, images_per_second=431.0)
-    assert ("labels", {**NARROW, "labels.n_networks": "2"}) == (choice.recipe, choice.settings)
-    assert "a wider one would see too few" in choice.reasons
-    assert {} == chosen(**alone, images_per_second=433.0).settings
+    choice = chosen(**alone, images_per_second=863.0)
+    assert ("labels", {**NARROW, "labels.n_networks": "3"}) == (choice.recipe, choice.settings)
+    assert "wide ones would see too few" in choice.reasons
+    assert {"labels.n_networks": "2"} == chosen(**alone, images_per_second=865.0).settings
 
 
 def test_as_many_networks_teach_as_see_each_label_40_times(pay_at_once):
@@ -149,9 +149,10 @@ def test_as_many_networks_teach_as_see_each_label_40_times(pay_at_once):
     ):
         choice = chosen(seconds=1000.0, images_per_second=images_per_second)
         assert settings == choice.settings
-    # without unlabelled images all of the time, and the recipe's own is one
+    # without unlabelled images all of the time; narrow ones too need 160,000 each
     alone = {"n_unlabelled": 0, "seconds": 1000.0}
-    assert {} == chosen(**alone, images_per_second=863.0).settings
+    assert NARROW == chosen(**alone, images_per_second=319.0).settings
+    assert {**NARROW, "labels.n_networks": "2"} == chosen(**alone, images_per_second=321.0).settings
     choice = chosen(**alone, images_per_second=865.0)
     assert {"labels.n_networks": "2"} == choice.settings
     assert "several networks that answer together know more" in choice.reasons[-1]
@@ -159,7 +160,8 @@ def test_as_many_networks_teach_as_see_each_label_40_times(pay_at_once):
     # where unlabelled images would not pay, too
     few = {"n_labelled": 1000, "seconds": 1000.0, "images_per_second": 399.0}
     choice = chosen(**few, n_unlabelled=2000)
-    assert ("labels", {}) == (choice.recipe, choice.settings)  # one wide: 207,360 each
+    # 76,800 each, and 207,360 for each wide one
+    assert ("labels", {**NARROW, "labels.n_networks": "3"}) == (choice.recipe, choice.settings)
 
 
 def test_few_labels_of_a_class_are_called_uncertain():

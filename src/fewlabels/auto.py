@@ -25,6 +25,9 @@ ENOUGH_LOOKS = 300  # at every image (not measured)
 # A network of half the filters sees 2.7 times as many images; the whole one is better from some 40
 # epochs of the labels on ("What was tried for labels" in docs/accuracy.md).
 NARROW, WIDE_TAKES = (32, 64, 128), 2.7
+# Of the labels alone: where there is time for one wide network, three of half the filters know more
+# ("Several networks together"); from two on they were not compared.
+WIDE_ALONE = 2
 # Fewer unlabelled images than labelled ones have little to tell (not measured).
 UNLABELLED_FOR_LABELLED = 1.0
 # The part of the time that the recipe gives the labels alone, at most.
@@ -135,7 +138,7 @@ TUNINGS: tuple[Tuning, ...] = (
         ("labels", "consistency"),
         "network.widths",
         lambda facts: None if _is_wide(facts) else ",".join(map(str, NARROW)),
-        lambda facts: "a wider one would see too few",
+        lambda facts: "wide ones would see too few",
     ),
     Tuning(
         ("consistency",),
@@ -203,8 +206,9 @@ def choose(facts: Facts) -> Choice:
 
 
 def _is_wide(facts: Facts) -> bool:
-    """Whether a wide network sees as much of the labels as it needs."""
-    return _of_labels(facts) >= WIDE_TAKES * facts.labels_need
+    """Whether wide networks see as much of the labels as they need: `WIDE_ALONE` or one teacher."""
+    n_wide = 1 if _uses_unlabelled(facts) else WIDE_ALONE
+    return _of_labels(facts) >= n_wide * WIDE_TAKES * facts.labels_need
 
 
 def _n_networks(facts: Facts) -> int:
