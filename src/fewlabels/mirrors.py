@@ -6,9 +6,8 @@ image and its mirror image alike, learns from both where it is shown one of them
 the weights.
 
 Shapes: N images, C pairs, so 2 C channels, I channels of an input, F filters, k their side.
-Source: Cohen and Welling, Group equivariant convolutional networks, ICML 2016, section 6, for
-reflections; Weiler and Cesa, General E(2)-equivariant steerable CNNs, NeurIPS 2019, who need no
-more labels than half of 5,000 for what others learn from all (figure 4, STL-10).
+Source: Cohen and Welling, Group equivariant convolutional networks, ICML 2016, for reflections;
+Weiler and Cesa, General E(2)-equivariant steerable CNNs, NeurIPS 2019.
 """
 
 from collections.abc import Sequence
