@@ -14,6 +14,7 @@ from fewlabels.errors import ConfigError
 from fewlabels.graph import Graph, node
 from fewlabels.images import Images
 from fewlabels.mirrors import MirroredConv2d, MirroredNorm, PairMean
+from fewlabels.recipe import from_dict
 from fewlabels.recipes import named
 
 
@@ -164,3 +165,13 @@ def test_whoever_shows_no_mirror_images_is_told_that_the_network_cannot_tell_the
 
     told = named("labels", {"augmentation.flip": "0", "network.mirrored": "false"})
     assert not told.network.mirrored
+
+
+def test_a_recipe_written_before_there_were_mirrored_filters_has_none():
+    before = named("labels").as_dict()
+    del before["network"]["mirrored"]
+
+    assert not from_dict(before).network.mirrored
+    assert from_dict(named("labels").as_dict()).network.mirrored
+    report = named("report-2")
+    assert report == from_dict(report.as_dict())

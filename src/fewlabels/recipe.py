@@ -193,6 +193,10 @@ def from_dict(described: Mapping[str, Any]) -> Recipe:
     Raises ConfigError if the description does not fit.
     """
     try:
+        network = described.get("network") or {}
+        if "first_filters" in network and "mirrored" not in network:
+            # whitened networks had no mirrored filters before there was this setting
+            described = {**described, "network": {**network, "mirrored": False}}
         return from_plain(Recipe, described)
     except (KeyError, TypeError, AttributeError) as error:
         raise ConfigError(
