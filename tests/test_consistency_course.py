@@ -30,10 +30,10 @@ def test_centroids_as_a_first_layer_have_answers_of_mean_0_and_deviation_1():
 
     images = as_float(coloured(seed=9).pixels)
     answers = torch.nn.functional.conv2d(images, first.filters_F3kk, first.offset_F)
-    assert (4, 3, 5, 5) == first.filters_F3kk.shape  # their mirror images make it 8
+    assert (8, 3, 5, 5) == first.filters_F3kk.shape
     spread_F, mean_F = torch.std_mean(answers, (0, 2, 3))
-    torch.testing.assert_close(mean_F, torch.zeros(4), atol=0.15, rtol=0)
-    torch.testing.assert_close(spread_F, torch.ones(4), atol=0.15, rtol=0)
+    torch.testing.assert_close(mean_F, torch.zeros(8), atol=0.15, rtol=0)
+    torch.testing.assert_close(spread_F, torch.ones(8), atol=0.15, rtol=0)
 
 
 def test_a_network_starts_from_filters():
@@ -42,8 +42,8 @@ def test_a_network_starts_from_filters():
 
     first = starts.first_layer(coloured(seed=9), parts, seed=0, precision="fp32")
     found = learned.graph.layers["first"].weight
-    assert torch.equal(found[:4], first.filters_F3kk)
-    assert torch.equal(found[4:], first.filters_F3kk.flip(3))
+    assert torch.equal(found[:8], first.filters_F3kk)
+    assert torch.equal(found[8:], first.filters_F3kk.flip(3))
     assert accuracy(learned, coloured(seed=7)) > 0.7
 
 

@@ -42,7 +42,7 @@ def test_a_network_is_seen_below_its_last_linear_layer(network: Model, tiny_set:
     seen = view(network, tiny_set.test, seed=0, what="some")
 
     assert ("flat", 2) == (name, len(modules))  # the linear layer and its scale
-    assert (60, 6) == features_ND.shape
+    assert (60, 3) == features_ND.shape  # pairs of filters and their mirror images
     np.testing.assert_allclose(features_ND.numpy(), seen.sketches_NK, atol=1e-6)
 
 

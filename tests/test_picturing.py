@@ -185,7 +185,7 @@ def test_a_network_that_ends_in_classes_is_mapped_by_what_its_last_layer_reads(t
     images = mapped_images(tiny_set, plan, 12).images
     features_ND, answers_NL = picturing.seen_by(model, images, "cpu")
 
-    assert (12, 6) == features_ND.shape  # of the last convolution
+    assert (12, 3) == features_ND.shape  # pairs of filters of the last convolution
     expected = model.predict(np.asarray(images.pixels[:])).probabilities
     assert expected == pytest.approx(answers_NL, abs=1e-6)
 

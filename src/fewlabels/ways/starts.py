@@ -49,9 +49,7 @@ def first_layer(
     # a whitened filter of 2 x 2 needs no clustering; edges and blobs are larger
     size = parts.network.first_size or 2 * stride + 3
     patches.check_fits(*images.size, size)
-    # the network joins their mirror images to them
-    n_filters = max(1, parts.network.first_filters // (2 if parts.network.mirrored else 1))
-    layer = LayerConfig(n_filters=n_filters, patch_size=size, stride=stride)
+    layer = LayerConfig(n_filters=parts.network.first_filters, patch_size=size, stride=stride)
     config = FiltersConfig(layers=(layer,), iterations=ITERATIONS)
     graph = filters.learn(images, config, **how)  # type: ignore[arg-type]
     return standardised(first_layers.centroid_filters(graph), images, seed)
