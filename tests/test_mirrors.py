@@ -106,6 +106,19 @@ def test_means_of_pairs():
     assert [[2.0, 4.0]] == PairMean()(values).tolist()
 
 
+def test_even_and_odd_patches_of_three_columns():
+    even, odd = mirrors.even_and_odd(1, 3)
+
+    both = torch.cat([even, odd])
+    torch.testing.assert_close(both @ both.T, torch.eye(9, dtype=torch.float64))
+    assert ((6, 9), (3, 9)) == (tuple(even.shape), tuple(odd.shape))
+    rows = even.view(-1, 3, 3), odd.view(-1, 3, 3)
+    assert torch.equal(rows[0], rows[0].flip(2))
+    assert torch.equal(rows[1], -rows[1].flip(2))
+    half = 0.5**0.5
+    torch.testing.assert_close(odd[0, :3], torch.tensor([half, 0, -half], dtype=torch.float64))
+
+
 def test_the_order_of_filters_is_found_and_where_one_is_missing_there_is_none():
     even, one = torch.rand(3, 2, 1).expand(3, 2, 2), torch.rand(3, 2, 2)
     filters = torch.stack([one, even, one.flip(2)])

@@ -199,6 +199,23 @@ def test_kept_axes_are_the_leading_ones_of_the_whole_whitening():
     assert torch.equal(whole.project_DE[:, :3], kept.project_DE)
 
 
+def test_axes_of_parts_that_do_not_correlate_are_of_one_part_each():
+    values = torch.cat([correlated(400), torch.zeros(400, 2)], 1)
+    values[:, 7:] = torch.cat([values[:200, 7:], -values[:200, 7:]])
+    values[:, :7] = torch.cat([values[:200, :7], values[:200, :7]])
+    bases = torch.eye(12, dtype=torch.float64).split([7, 5])
+
+    whole, parts = (patches.fit_whitening(values, epsilon=0.1, bases=b) for b in ((), bases))
+
+    first, second = (parts.project_DE[rows] != 0 for rows in (slice(0, 7), slice(7, 12)))
+    assert not (first.any(0) & second.any(0)).any()
+    # the same axes but for their signs, where eigenvalues are not equal, as those of the last two
+    same = (whole.project_DE * parts.project_DE).sum(0).abs()[:10]
+    torch.testing.assert_close(same, whole.project_DE.square().sum(0)[:10])
+    lengths = [one.project_DE.norm(dim=0) for one in (whole, parts)]
+    torch.testing.assert_close(*lengths)
+
+
 @pytest.mark.parametrize("kept_variance", [0.0, 1.5, float("nan")])
 def test_a_part_of_the_variance_lies_over_0_and_up_to_1(kept_variance: float):
     with pytest.raises(ValueError, match=r"kept_variance is a part of the variance, in \(0, 1\]"):

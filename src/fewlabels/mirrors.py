@@ -5,7 +5,8 @@ at the mirrored place. So a network of such layers that ends in the means of its
 image and its mirror image alike, learns from both where it is shown one of them, and needs half of
 the weights.
 
-Shapes: N images, C pairs, so 2 C channels, I channels of an input, F filters, k their side.
+Shapes: N images, C pairs, so 2 C channels, I channels of an input, H W height and width of maps,
+F filters, k their side.
 Source: Cohen and Welling, Group equivariant convolutional networks, ICML 2016, for reflections;
 Weiler and Cesa, General E(2)-equivariant steerable CNNs, NeurIPS 2019.
 """
@@ -115,6 +116,22 @@ def answers_alike(graph: Graph, name: str) -> bool:
 def swapped(n_pairs: int) -> tuple[int, ...]:
     """The mirror images of the channels of a `MirroredConv2d`: the other half of them."""
     return (*range(n_pairs, 2 * n_pairs), *range(n_pairs))
+
+
+def even_and_odd(n_channels: int, size: int) -> tuple[Tensor, Tensor]:
+    """Bases of the patches that are their own mirror images, and of those that are its negatives.
+
+    Returns
+    -------
+    float64 tensors of shape (n_even, D) and (n_odd, D), D = n_channels * size ** 2 values of a
+    patch channel by channel, row by row; orthonormal together
+    """
+    one_DD = torch.eye(n_channels * size**2, dtype=torch.float64)
+    mirrored_DD = one_DD.view(-1, n_channels, size, size).flip(3).flatten(1)
+    place_D, image_D = torch.arange(len(one_DD)), mirrored_DD.argmax(1)
+    even = (one_DD + mirrored_DD)[place_D <= image_D]
+    odd = (one_DD - mirrored_DD)[place_D < image_D]
+    return F.normalize(even), F.normalize(odd)
 
 
 def order(filters_F3kk: Tensor, offset_F: Tensor) -> tuple[int, ...] | None:

@@ -5,7 +5,7 @@ whitening. Everything here is plain functions.
 """
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -121,7 +121,12 @@ class Whitening:
 
 
 def fit_whitening(
-    patches_PD: Tensor, *, epsilon: float, kept_variance: float = 1.0, max_values: int | None = None
+    patches_PD: Tensor,
+    *,
+    epsilon: float,
+    kept_variance: float = 1.0,
+    max_values: int | None = None,
+    bases: Sequence[Tensor] = (),
 ) -> Whitening:
     """Learn the whitening of patches: V (diag(eigenvalues) + epsilon)^-1/2, V the eigenvectors.
 
@@ -131,6 +136,8 @@ def fit_whitening(
     epsilon : added to the eigenvalues, as a fraction of their mean (1 / D of the variance)
     kept_variance : in (0, 1]: the fewest leading axes that hold this part of the variance stay
     max_values : at most so many axes stay
+    bases : of parts of the space that do not correlate, float64 tensors of shape (n_axes, D) that
+        are orthonormal together; each axis is then of one part, also where eigenvalues are equal
 
     Source: Coates, Ng and Lee, AISTATS 2011, section 3.1.2; ZCA of Bell and Sejnowski 1997.
     """
@@ -139,6 +146,7 @@ def fit_whitening(
         epsilon=epsilon,
         kept_variance=kept_variance,
         max_values=max_values,
+        bases=bases,
     )
 
 
@@ -182,12 +190,19 @@ def whitening_of(
     epsilon: float,
     kept_variance: float = 1.0,
     max_values: int | None = None,
+    bases: Sequence[Tensor] = (),
 ) -> Whitening:
     """The whitening that belongs to a mean and a covariance; see `fit_whitening`."""
     if not 0 < kept_variance <= 1:
         raise ValueError(f"kept_variance is a part of the variance, in (0, 1]; got {kept_variance}")
-    eigenvalues, vectors = torch.linalg.eigh(covariance_DD.double())
-    eigenvalues, vectors = eigenvalues.flip(0).clamp(min=0), vectors.flip(1)
+    covariance_DD = covariance_DD.double()
+    bases = bases or (torch.eye(len(covariance_DD), dtype=torch.float64),)
+    parts = [torch.linalg.eigh(basis @ covariance_DD @ basis.T) for basis in bases]
+    eigenvalues, order = torch.cat([values.flip(0) for values, _ in parts]).sort(
+        descending=True, stable=True
+    )
+    axes = [basis.T @ vectors.flip(1) for basis, (_, vectors) in zip(bases, parts, strict=True)]
+    eigenvalues, vectors = eigenvalues.clamp(min=0), torch.cat(axes, 1)[:, order]
     n_kept = len(eigenvalues)
     if kept_variance < 1:
         part = eigenvalues.cumsum(0) / eigenvalues.sum().clamp(min=1e-30)

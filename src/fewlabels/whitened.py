@@ -1,6 +1,6 @@
 """The network for few labels: whitening filters, and stages whose filters are mirror images.
 
-Shapes: F filters of the first layer, k their side, C pairs of filters of a stage.
+Shapes: F filters of the first layer, k their side.
 """
 
 from collections.abc import Sequence

@@ -5,10 +5,8 @@ Shapes: P patches, D values in a patch, E axes, F filters of the first layer, k 
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
-from fewlabels import patches
+from fewlabels import mirrors, patches
 from fewlabels.architectures import FirstLayer, ReportNetwork, WhitenedNetwork
 from fewlabels.errors import DataError
 from fewlabels.graph import Graph
@@ -20,7 +18,6 @@ from fewlabels.ways.filters import FiltersConfig
 
 N_IMAGES, PATCHES_PER_IMAGE = 5000, 20  # whitened filters have few values, and need no more
 WHITENING_EPSILON = 5e-4  # part of the mean variance, as in airbench94
-CHUNK = 16384  # patches whose products are added up in float32
 
 Network = WhitenedNetwork | ReportNetwork
 
@@ -59,7 +56,7 @@ def whitening_filters(images: Images, size: int, n_filters: int, seed: int) -> F
 
     They are the axes of the covariance of patches and their mirror images, the strongest first,
     each divided by the deviation along it; then their negatives, so that an activation keeps both
-    signs. An axis is its own mirror image or that's negative, so all mirror images are there.
+    signs. An axis is its own mirror image or its negative's, so all mirror images are there.
 
     Parameters
     ----------
@@ -73,33 +70,15 @@ def whitening_filters(images: Images, size: int, n_filters: int, seed: int) -> F
     with stage("whitening", total=1):
         cut_PD = as_float(patches.cut(images.pixels[chosen], size, PATCHES_PER_IMAGE, draw))
         mirrored_PD = cut_PD.view(-1, 3, size, size).flip(3).flatten(1)
-        both = (*cut_PD.split(CHUNK), *mirrored_PD.split(CHUNK))
-        mean_D, covariance_DD = patches.moments(both)
-        whitened_ED = _white_axes(covariance_DD, size)[: max(1, n_filters // 2)]
-    axes_E3kk = whitened_ED.float().view(-1, 3, size, size)
-    offset_E = -(whitened_ED @ mean_D).float()
+        whitening = patches.fit_whitening(
+            torch.cat([cut_PD, mirrored_PD]),
+            epsilon=WHITENING_EPSILON,
+            max_values=max(1, n_filters // 2),
+            bases=mirrors.even_and_odd(3, size),  # which do not correlate in patches of both kinds
+        )
+    axes_E3kk = whitening.project_DE.T.reshape(-1, 3, size, size)
+    offset_E = -(whitening.mean_D @ whitening.project_DE)
     return FirstLayer(torch.cat([axes_E3kk, -axes_E3kk]), torch.cat([offset_E, -offset_E]))
-
-
-def _white_axes(covariance_DD: Tensor, size: int) -> Tensor:
-    """Axes over the deviations along them, the strongest first; each even or odd under mirroring.
-
-    covariance_DD : of patches (3, size, size) that stand beside their mirror images, so that what
-        is even does not correlate with what is odd
-    """
-    one_DD = torch.eye(len(covariance_DD), dtype=covariance_DD.dtype)
-    mirrored_DD = one_DD.view(-1, 3, size, size).flip(3).flatten(1)
-    place_D, image_D = torch.arange(len(one_DD)), mirrored_DD.argmax(1)
-    even = (one_DD + mirrored_DD)[place_D <= image_D]
-    odd = (one_DD - mirrored_DD)[place_D < image_D]
-    variances, axes = [], []
-    for basis_BD in (F.normalize(even), F.normalize(odd)):
-        variances_B, vectors_BB = torch.linalg.eigh(basis_BD @ covariance_DD @ basis_BD.T)
-        variances.append(variances_B.clamp(min=0))
-        axes.append(vectors_BB.T @ basis_BD)
-    variances_D, order_D = torch.cat(variances).sort(descending=True, stable=True)
-    scale_D = (variances_D + WHITENING_EPSILON * variances_D.mean() + 1e-12).rsqrt()
-    return torch.cat(axes)[order_D] * scale_D[:, None]
 
 
 def check_first_layer(image_size: tuple[int, int], size: int) -> None:
