@@ -212,17 +212,13 @@ def _is_wide(facts: Facts) -> bool:
 
 
 def _n_networks(facts: Facts) -> int:
-    """As many as see as much of the labels as each needs, from 1 to `MOST_NETWORKS`.
-
-    For the labels alone, about as many: half an hour of a Zen 3 was expected to have 2.9 or 3.1
-    narrow ones, and had three of twice the epochs that each needs ("Several networks together").
-    """
+    """As many as see as much of the labels as each needs, from 1 to `MOST_NETWORKS`."""
     takes = WIDE_TAKES if _is_wide(facts) else 1.0
     enough = _of_labels(facts) / (takes * facts.labels_need)
-    if not _uses_unlabelled(facts):
-        return min(MOST_NETWORKS, max(1, round(enough)))
-    answers = ANSWERS_PART * facts.seconds * facts.answers_per_second / takes
-    return min(MOST_NETWORKS, max(1, int(min(enough, answers / facts.n_unlabelled))))
+    if _uses_unlabelled(facts):
+        answers = ANSWERS_PART * facts.seconds * facts.answers_per_second / takes
+        enough = min(enough, answers / facts.n_unlabelled)
+    return min(MOST_NETWORKS, max(1, int(enough)))
 
 
 def _n_students(facts: Facts) -> int:
