@@ -52,6 +52,17 @@ def test_the_logits_are_the_mean_of_the_networks_logits(made):
     torch.testing.assert_close(alone.mean(0), together(IMAGES), rtol=0, atol=1e-5)
 
 
+@torch.no_grad()
+def test_networks_that_weigh_unlike_have_the_weighted_sum_of_their_logits():
+    networks = [network(seed) for seed in range(3)]
+    expected = sum(p * one(IMAGES) for p, one in zip((0.5, 0.0, 2.0), networks, strict=True))
+    together = ensembles.joined(networks, [0.5, 0.0, 2.0])
+
+    torch.testing.assert_close(expected, together(IMAGES), rtol=0, atol=1e-5)
+    with pytest.raises(ValueError, match="zip"):
+        ensembles.joined(networks, [1.0])
+
+
 def test_the_label_free_layer_is_there_once_and_stays_frozen():
     together = ensembles.joined([network(0), network(1)])
 

@@ -78,6 +78,20 @@ def test_images_are_answered_with_their_mirror_images_and_measured_without():
     assert {"test_accuracy": 0.25, "held_out_accuracy": 0.5} == measured(graph)
 
 
+def test_the_loss_is_that_of_answers_as_sure_as_they_are_right():
+    pixels = np.zeros((3, 3, 2, 4), np.uint8)
+    pixels[[0, 1, 2], [0, 1, 2]] = 255  # each brightest in one colour, by 1
+    graph = Graph({"logits": node(Brightest(), "image")}, {"image": (3, 2, 4)}, ("logits",))
+    held = Images(pixels=pixels, labels=np.array([0, 1, 0]))  # the last is taken for another
+    watched = Watch(held=held, flips=True, device="cpu")
+
+    temperature = watched.temperature(graph, 0.75)
+    sure = np.exp(1 / temperature) / (np.exp(1 / temperature) + 2)
+    # two are right, and of the third the label has half of what is left
+    expected = -(2 * np.log(sure) + np.log((1 - sure) / 2)) / 3
+    assert expected == pytest.approx(watched.loss(graph, 0.75), abs=1e-5)
+
+
 def test_without_images_held_out_nothing_more_is_measured():
     none = Images(pixels=np.empty((0, 3, 2, 4), np.uint8), labels=np.empty(0, np.int64))
 

@@ -66,15 +66,20 @@ def without_colours(network: Graph) -> Graph:
     return Graph(nodes, network.inputs, network.outputs).freeze(GRAY, *network.frozen)
 
 
-def joined(networks: Sequence[Graph]) -> Graph:
+def joined(networks: Sequence[Graph], weights: Sequence[float] | None = None) -> Graph:
     """One graph of networks of the same nodes, which ends in one last layer over all of them.
 
-    With W_k and f_k the last weights and values of network k, and s the scale of its logits,
+    With W_k and f_k the last weights and values of network k, s the scale of its logits, and p_k
+    what these weigh,
 
-        mean over k of s W_k f_k = s / K [W_1 ... W_K] [f_1; ...; f_K]
+        sum over k of p_k s W_k f_k = s / K [K p_1 W_1 ... K p_K W_K] [f_1; ...; f_K]
 
     so the last layer reads all K D values. Nodes of network k are called "network{k}_...". A
     single network is given back as it is.
+
+    Parameters
+    ----------
+    weights : p_k of several networks; 1 / K each if None, so that the logits are the mean of theirs
 
     Source: Hansen and Salamon, Neural network ensembles, IEEE TPAMI 12, 1990.
     """
@@ -97,7 +102,14 @@ def joined(networks: Sequence[Graph]) -> Graph:
     before = networks[0]
     scale, last = before.layers["logits"], [network.layers["linear"] for network in networks]
     assert isinstance(scale, Scale), "networks end in scaled logits"
-    whole_LE = torch.cat([one.get_parameter("weight") for one in last], 1)
+    weights = weights or [1 / len(networks)] * len(networks)
+    whole_LE = torch.cat(
+        [
+            len(networks) * weight * one.get_parameter("weight")
+            for weight, one in zip(weights, last, strict=True)
+        ],
+        1,
+    )
     with drawn_by(0):  # what is drawn is written over
         linear = nn.Linear(whole_LE.shape[1], whole_LE.shape[0], bias=False).to(whole_LE.device)
     with torch.no_grad():

@@ -6,7 +6,7 @@ worse, and then it is not taken.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -117,7 +117,8 @@ def learn(
             "make the network worse"
         )
     course.body = starts.body(course, unlabelled)
-    baseline = ensembles.joined(_alone(course))
+    teachers = _alone(course)
+    baseline = ensembles.joined(teachers)
     if course.is_too_late_for("steps" if config.schedule == "steps" else "round-1"):
         say(steps.NO_TIME)  # nor to look which of them are of the classes
         return _with_head(baseline, watch, n_classes, none_used(NO_TIME))
@@ -150,7 +151,8 @@ def learn(
         )
         graph, n_used = steps.train(course, baseline, found, step)
     else:
-        graph, n_used = rounds.train(course, baseline, found, prior_L, target_L, watch)
+        students, n_used = rounds.train(course, baseline, found, prior_L, target_L, watch)
+        graph = beside_teachers(teachers, students, config.teachers_part, watch)
     graph, facts = better(baseline, graph, watch)
     facts |= {
         "aligned": target_L is prior_L,
@@ -212,6 +214,33 @@ def _with_head(graph: Graph, watch: Watch, n_classes: int, facts: Mapping[str, A
         graph, watch.held, n_classes, usual, flips=watch.flips, device=watch.device
     )
     return Learned(graph=graph, head=head, facts=facts)
+
+
+def beside_teachers(
+    teachers: Sequence[Graph], students: Sequence[Graph], part: float, watch: Watch
+) -> Graph:
+    """The students as one, with their teachers where labels held out are likelier so.
+
+    What students of a few epochs do not know yet their teachers may, and they err on other images
+    ("Teachers beside their students" in docs/accuracy.md). Where there are no students, or none
+    is held out, those that there are.
+
+    Parameters
+    ----------
+    part : of the logits, over their temperatures, what is the teachers'
+    """
+    if not students:
+        return ensembles.joined(teachers)
+    alone = ensembles.joined(students)
+    if not part or not len(watch.held):
+        return alone
+    usual = labels_way.USUAL_OF_ANSWERS
+    theirs = watch.temperature(ensembles.joined(teachers), labels_way.USUAL_ALONE)
+    of_each_teacher = part / theirs / len(teachers)
+    of_each_student = (1 - part) / watch.temperature(alone, usual) / len(students)
+    weights = [of_each_teacher] * len(teachers) + [of_each_student] * len(students)
+    both = ensembles.joined([*teachers, *students], weights)
+    return both if watch.loss(both, usual) < watch.loss(alone, usual) else alone
 
 
 def better(baseline: Graph, graph: Graph, watch: Watch) -> tuple[Graph, dict[str, Any]]:

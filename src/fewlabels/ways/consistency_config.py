@@ -34,6 +34,8 @@ class ConsistencyConfig:
     n_teachers : networks of labels alone in *rounds*, where they answer together, see `ensembles`:
         they are the baseline, and teach the first round. *Steps* start from one
     n_students : networks of the *rounds*, which part the time and answer together
+    teachers_part : of a model's logits, what is the teachers' beside the students', where labels
+        held out are likelier by both; 0 leaves the teachers out
     held_out : labelled images of each class that are not learned from, and watch that the result
         is no worse than the baseline; at most the part `most_held_out` of the class
     thresholds : of the probability from which on an answer is learned from: "adaptive", in steps
@@ -73,6 +75,7 @@ class ConsistencyConfig:
     labels_epochs: int = 80
     n_teachers: int = 3
     n_students: int = 3
+    teachers_part: float = 0.33
     held_out: int = 20
     most_held_out: float = 0.1
     thresholds: str = "adaptive"
@@ -115,7 +118,7 @@ class ConsistencyConfig:
             "sure",
         ):
             self._check(name, 0 <= getattr(self, name) <= 1, "a part, from 0 to 1")
-        for name in ("momentum", "most_held_out"):
+        for name in ("momentum", "most_held_out", "teachers_part"):
             self._check(name, 0 <= getattr(self, name) < 1, "a part, in [0, 1)")
         for name in (
             "unlabelled_ratio",
@@ -146,8 +149,10 @@ class ConsistencyConfig:
 
     @property
     def n_together(self) -> int:
-        """Networks that a model answers with, where the unlabelled images were of use."""
-        return self.n_students if self.schedule == "rounds" else 1
+        """Networks that a model answers with at most, where the unlabelled images were of use."""
+        if self.schedule == "steps":
+            return 1
+        return self.n_students + (self.n_teachers if self.teachers_part else 0)
 
     def _check(self, name: str, fits: bool, expected: str) -> None:
         if not fits:

@@ -54,11 +54,10 @@ def train(
     prior_L: Tensor,
     target_L: Tensor | None,
     watch: Watch,
-) -> tuple[Graph, int]:
-    """The networks, as one, of the last round that there were time and confident answers for.
+) -> tuple[list[Graph], int]:
+    """The networks of the last round that there were time and confident answers for; else none.
 
-    Beside them stands how many unlabelled images they learned from; where there was no round, the
-    baseline.
+    Beside them stands how many unlabelled images they learned from.
 
     prior_L : shares of the classes among the labels; target_L : as of `usable.target_shares`
     """
@@ -70,7 +69,7 @@ def train(
     while number <= n_rounds:
         name, began = f"round-{number}", now()
         if _is_too_late(course, name, number):
-            return graph, n_used
+            return students, n_used
         answers_ML = course.answers(
             graph,
             usable.images,
@@ -79,7 +78,7 @@ def train(
             temperature=watch.temperature(graph, USUAL_OF_ANSWERS if students else USUAL_ALONE),
         )
         if _is_too_late(course, name, number):  # answers of several networks take their time
-            return graph, n_used
+            return students, n_used
         if number == 1:
             answering = course.time.agreed(now() - began)
             n_rounds = max(
@@ -99,16 +98,16 @@ def train(
             note(STAGE, round=number, n_chosen=len(chosen), share=len(chosen) / len(usable))
             if len(chosen) < max(1, LEAST_SURE * n_most):
                 say(f"round {number}: hardly an answer to an unlabelled image is sure: the end")
-                return graph, n_used
+                return students, n_used
             taught = Taught(number, n_rounds - number, chosen, answers_ML.numpy()[chosen])
             shifted_L = None if target_L is prior_L else prior_L
             students = _learn(course, usable, taught, students, shifted_L)
             if not students:
-                return graph, n_used
+                return students, n_used
             graph = ensembles.joined(students)
         n_used = len(chosen)
         number += 1
-    return graph, n_used
+    return students, n_used
 
 
 def rounds_worth(seconds: float | None, answering: float, n_most: int) -> int:

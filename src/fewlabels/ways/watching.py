@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fewlabels import features
@@ -43,6 +44,12 @@ class Watch:
         if not len(self.held):
             return 1.0
         return fit_temperature(self._logits(graph), torch.tensor(self.held.labels), usual)
+
+    def loss(self, graph: Graph, usual: float) -> float:
+        """Cross-entropy of the labels, with the temperature that these and `usual` give."""
+        logits_NL, labels_N = self._logits(graph), torch.tensor(self.held.labels)
+        temperature = fit_temperature(logits_NL, labels_N, usual)
+        return float(F.cross_entropy(logits_NL / temperature, labels_N))
 
     def _logits(self, graph: Graph) -> Tensor:
         """(N, L)"""
