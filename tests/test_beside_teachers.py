@@ -5,13 +5,14 @@ from dataclasses import dataclass
 import pytest
 import torch
 
+from fewlabels import progress
 from fewlabels.errors import ConfigError
 from fewlabels.graph import Graph
 from fewlabels.images import as_float
 from fewlabels.ways import starts
 from fewlabels.ways.consistency import beside_teachers
 from fewlabels.ways.consistency_config import ConsistencyConfig
-from small_consistency import NOTHING, coloured, course_of
+from small_consistency import NOTHING, Heard, coloured, course_of
 
 IMAGES = coloured((2, 2, 2), seed=3)
 
@@ -45,11 +46,13 @@ def test_both_answer_by_their_shares_over_their_temperatures():
     one, two, student = three()
     pictures = as_float(IMAGES.pixels)
 
-    both = beside_teachers([one, two], [student], 0.25, Judge())
+    with progress.watching(Heard()) as heard:
+        both = beside_teachers([one, two], [student], 0.25, Judge())
 
     # a quarter over 0.5 of the mean of two, and three quarters over 2
     expected = 0.25 * (one(pictures) + two(pictures)) + 0.375 * student(pictures)
     torch.testing.assert_close(expected, both(pictures), rtol=0, atol=1e-5)
+    assert "the networks of labels alone answer too" in heard.text
 
 
 @pytest.mark.parametrize(

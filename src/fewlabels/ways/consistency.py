@@ -240,7 +240,10 @@ def beside_teachers(
     of_each_student = (1 - part) / watch.temperature(alone, usual) / len(students)
     weights = [of_each_teacher] * len(teachers) + [of_each_student] * len(students)
     both = ensembles.joined([*teachers, *students], weights)
-    return both if watch.loss(both, usual) < watch.loss(alone, usual) else alone
+    if watch.loss(both, usual) >= watch.loss(alone, usual):
+        return alone
+    say("the networks of labels alone answer too: labels held out are likelier so")
+    return both
 
 
 def better(baseline: Graph, graph: Graph, watch: Watch) -> tuple[Graph, dict[str, Any]]:
